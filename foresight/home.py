@@ -1,0 +1,72 @@
+"""FORESIGHT_HOME: where all state lies. One folder, no lock on it: runs side by side are normal."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from foresight.errors import UserError
+
+
+@dataclass(frozen=True)
+class Home:
+    """The layout under FORESIGHT_HOME (default `.foresight/` in the working directory)."""
+
+    root: Path
+
+    @classmethod
+    def from_environment(cls) -> Home:
+        return cls(Path(os.environ.get("FORESIGHT_HOME") or ".foresight").resolve())
+
+    @property
+    def steps(self) -> Path:
+        """`<fingerprint>/{record.json, artifacts/, attempts/<n>/, claim.lock}`"""
+        return self.root / "steps"
+
+    @property
+    def features(self) -> Path:
+        """`<fingerprint>/{00000.safetensors, …, manifest.json}`"""
+        return self.root / "features"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def datasets(self) -> Path:
+        """`<name>-<spec hash>/{images.npy, manifest.json}`"""
+        return self.root / "datasets"
+
+    @property
+    def ledger(self) -> Path:
+        """`<run-id>/{run.json, <call-id>.json, cancel}`"""
+        return self.root / "ledger"
+
+    @property
+    def results(self) -> Path:
+        """`<experiment-id>/{results.yaml, artifacts/, runs/<run-id>/}`"""
+        return self.root / "results"
+
+    @property
+    def prefect(self) -> Path:
+        return self.root / "prefect"
+
+    def step(self, fingerprint: str) -> Path:
+        return self.steps / fingerprint
+
+    def record(self, fingerprint: str) -> Path:
+        return self.step(fingerprint) / "record.json"
+
+    def require_writable(self) -> None:
+        """Raise `UserError` before anything starts if nothing can be written here."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            probe = self.root / f".writable.{os.getpid()}"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise UserError(
+                f"FORESIGHT_HOME is not writable: {self.root} ({error.strerror}). "
+                "Free some space or permissions there, or set FORESIGHT_HOME to another folder."
+            ) from error

@@ -1,0 +1,159 @@
+"""The record: what a finished step leaves behind. A step is finished if and only if its record exists.
+
+`steps/<fingerprint>/record.json` is written last and atomically, after every artifact that it names. Everything a
+verdict needs is in it: the metrics, the score of each sample with the source it came from, the trivial baselines on
+the same samples, and what produced them. Attempts that did not finish leave an `Attempt` in `attempts/<n>/`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from foresight.files import read_json
+from foresight.home import Home
+
+SCHEMA_VERSION = 1
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is not a finite number")
+    return value
+
+
+Finite = Annotated[float, AfterValidator(_finite)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Artifact(_Frozen):
+    """A file that a step made."""
+
+    name: str = Field(description="File name as the handler gave it, e.g. `tsne.png`.")
+    path: str = Field(description="Where it lies, relative to FORESIGHT_HOME.")
+    sha256: str
+    size_bytes: int
+
+
+class Samples(_Frozen):
+    """One metric, sample by sample: what an interval is computed from."""
+
+    metric: str = Field(description="The metric whose mean over samples these scores are.")
+    scores: list[Finite] = Field(description="One score a sample, length n.")
+    groups: list[str] = Field(description="The source of each sample (photograph, clip, generator seed), length n.")
+    baselines: dict[str, list[Finite]] = Field(
+        default_factory=dict, description="Trivial baselines on the same samples: name -> scores, each of length n."
+    )
+    higher_is_better: bool
+
+    @model_validator(mode="after")
+    def _lengths_agree(self) -> Samples:
+        n = len(self.scores)
+        if n == 0 or len(self.groups) != n or any(len(scores) != n for scores in self.baselines.values()):
+            raise ValueError(f"{self.metric}: scores, groups and every baseline need one entry a sample, and one at least")
+        return self
+
+
+class Usage(_Frozen):
+    """What the step took, this attempt only."""
+
+    device: str = Field(description="`cpu` or a GPU class such as `A100-40GB`.")
+    seconds: Finite = Field(description="Wall time.")
+    cpu_seconds: Finite
+    peak_memory_bytes: int = Field(description="Peak resident memory of the step's process (GPU: allocated).")
+    cost_usd: Finite = Field(description="Zero for local work.")
+
+
+class ModelIdentity(_Frozen):
+    """Exactly which weights."""
+
+    id: str
+    revision: str
+    weights_sha256: str
+    stand_in: bool = Field(description="A tiny local model of the real class, not the model that the programme asks about.")
+
+
+class Provenance(_Frozen):
+    """What produced the numbers."""
+
+    git_commit: str | None
+    git_dirty: bool | None
+    lock_sha256: str | None
+    versions: dict[str, str]
+    models: dict[str, ModelIdentity] = Field(default_factory=dict, description="By role: `vlm`, `vae`.")
+    data: dict[str, str] = Field(default_factory=dict, description="Data set name -> sha256 of its manifest.")
+    seed: int | None
+    python: str
+    platform: str
+
+
+class Record(_Frozen):
+    """A finished step."""
+
+    schema_version: Literal[1] = 1
+    fingerprint: str
+    kind: Literal["extract", "sub_experiment"]
+    label: str
+    status: Literal["completed"] = "completed"
+    profile: str
+    experiment_id: str | None = None
+    sub_experiment: str | None = None
+    seed: int | None = None
+    finding: str = ""
+    finding_template: str = Field(default="", description="The finding with `{metric}` fields, so that seeds can be pooled.")
+    metrics: dict[str, Finite] = Field(default_factory=dict)
+    samples: list[Samples] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list, description="Caveats a reader must see beside the numbers.")
+    artifacts: list[Artifact] = Field(default_factory=list)
+    usage: Usage
+    provenance: Provenance
+    identity: dict = Field(description="What the fingerprint is the hash of.")
+    attempt: int = Field(description="Which attempt finished, from 1.")
+    started_at: str = Field(description="ISO 8601, UTC.")
+    finished_at: str
+
+
+Cause = Literal["exception", "invalid_output", "out_of_memory", "signal", "timeout", "cancelled", "lost", "identity", "disk"]
+
+
+class Attempt(_Frozen):
+    """An attempt that did not finish. Its log and traceback lie beside it."""
+
+    fingerprint: str
+    number: int
+    cause: Cause
+    error: str = Field(description="One line for a table.")
+    traceback: str = ""
+    seconds: Finite
+    cost_usd: Finite
+    started_at: str
+    finished_at: str
+
+
+class StepOutput(BaseModel):
+    """What an executor hands back to `run_step`, before it becomes a record. Artifact files lie in the attempt's folder."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    finding_template: str = ""
+    metrics: dict[str, Finite] = Field(default_factory=dict)
+    samples: list[Samples] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)
+    artifacts: list[Artifact] = Field(default_factory=list)
+
+
+def read_record(home: Home, fingerprint: str) -> Record | None:
+    """The record, or None if the step is not finished. Raises `ValueError` if the file is there but is no record."""
+    try:
+        content = read_json(home.record(fingerprint))
+    except FileNotFoundError:
+        return None
+    record = Record.model_validate(content)
+    if record.fingerprint != fingerprint:
+        raise ValueError(f"record of {record.fingerprint} found under {fingerprint}")
+    return record
