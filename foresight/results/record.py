@@ -97,7 +97,7 @@ class Record(_Frozen):
 
     schema_version: Literal[1] = 1
     fingerprint: str
-    kind: Literal["extract", "sub_experiment"]
+    kind: Literal["smoke", "extract", "sub_experiment"]
     label: str
     status: Literal["completed"] = "completed"
     profile: str

@@ -1,0 +1,75 @@
+"""Where calls run: the one protocol that the local and the Modal backend share.
+
+A call is one step, or several that share a loaded model. Its outcome is plain JSON, never an exception object, so
+that nothing of torch crosses the boundary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from foresight.compute.step import Step
+from foresight.results.record import Cause
+
+CallState = Literal["running", "finished", "lost"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """Steps that travel together, in order. One Prefect task a call."""
+
+    steps: tuple[Step, ...]
+
+    @property
+    def label(self) -> str:
+        first = self.steps[0].label
+        return first if len(self.steps) == 1 else f"{first} +{len(self.steps) - 1}"
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """How one step of a call ended. `completed` says nothing but that its record exists."""
+
+    fingerprint: str
+    status: Literal["completed", "failed", "claimed_elsewhere"]
+    cause: Cause | None = None
+    error: str = ""
+    retryable: bool = False
+    attempt: int = 0
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        return vars(self).copy()
+
+
+@dataclass(frozen=True)
+class LogLine:
+    text: str
+    progress: float | None = None  # 0..1 where the line is a progress report
+    step: str | None = None  # label of the step it belongs to
+
+
+class Backend(Protocol):
+    """Submit, attach, poll, cancel, logs, outcome. All methods return at once but `submit`, which may wait for a slot."""
+
+    name: str
+
+    def submit(self, call: Call, *, run_id: str) -> str:
+        """Start the call and return its id. The ledger knows it before the work starts."""
+
+    def attach(self, call_id: str) -> CallState:
+        """What has become of a call that another process submitted."""
+
+    def poll(self, call_id: str, timeout_s: float) -> CallState:
+        """Wait up to `timeout_s` for the call to end."""
+
+    def logs(self, call_id: str, cursor: int) -> tuple[Sequence[LogLine], int]:
+        """The lines since `cursor`, and the new cursor."""
+
+    def outcome(self, call_id: str) -> Sequence[StepOutcome]:
+        """How each step ended. Only after `finished` or `lost`; a lost call's unfinished steps are `lost`."""
+
+    def cancel(self, call_id: str) -> None:
+        """Stop it. Idempotent; returns when the work is dead."""
