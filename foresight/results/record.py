@@ -101,6 +101,7 @@ class Record(_Frozen):
     label: str
     status: Literal["completed"] = "completed"
     profile: str
+    run_id: str = Field(default="", description="The run that computed it.")
     experiment_id: str | None = None
     sub_experiment: str | None = None
     seed: int | None = None
@@ -118,7 +119,9 @@ class Record(_Frozen):
     finished_at: str
 
 
-Cause = Literal["exception", "invalid_output", "out_of_memory", "signal", "timeout", "cancelled", "lost", "identity", "disk"]
+Cause = Literal[
+    "exception", "invalid_output", "out_of_memory", "signal", "timeout", "cancelled", "lost", "identity", "disk", "needs"
+]
 
 
 class Attempt(_Frozen):
@@ -157,3 +160,9 @@ def read_record(home: Home, fingerprint: str) -> Record | None:
     if record.fingerprint != fingerprint:
         raise ValueError(f"record of {record.fingerprint} found under {fingerprint}")
     return record
+
+
+def finished(home: Home, fingerprint: str, refresh: str | None = None) -> Record | None:
+    """The record that makes the step count as done: any, or with `refresh` (a run id) only one that this run made."""
+    record = read_record(home, fingerprint)
+    return None if record is None or (refresh is not None and record.run_id != refresh) else record
