@@ -1,104 +1,40 @@
-"""The plan: which experiments there are, what each measures, and what it is judged against.
+"""The plan, which says what is measured and what it is judged against; and the profile, which says how big a run is.
 
 A plan is fixed before its results exist. What could change a verdict (criteria, handlers, needs) goes into
 `Experiment.hash`; what only helps a reader (titles, aims, resources) does not, so that a better title never orphans a
-result. How *big* a run is (models, data, sizes, seeds) is not here but in a `Profile` (`foresight.plan.profile`).
+result. A profile names models and revisions, data, sizes, seeds, head sizes and resources; the code path is the same
+in all. Only a profile with `moves_gates` decides anything: the others are rehearsals.
 
-Everything is frozen and closed: an unknown field is an error. `foresight.plan.loader` reads the YAML and names the line.
+Everything is frozen and closed: an unknown field is an error. `foresight.plan.loader` reads YAML and names the line.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from foresight.errors import UserError
 from foresight.files import canonical_json, sha256_bytes
+from foresight.plan.parts import (
+    IMAGE_SIDE_PX,
+    ExperimentId,
+    Frozen,
+    HandlerText,
+    Id,
+    Need,
+    NeedText,
+    Resources,
+    Several,
+    parse_need,
+    unknown,
+)
 
-IMAGE_SIDE_PX = 28
-"""Image sides are multiples of this: 14 px patches of the vision tower, merged 2x2."""
+FULL_MODEL_SIDE_PX = 224
+"""28 px (Qwen2.5-VL's merged patch) and 32 px (LTX's latent cell) divide it: both cover the same pixels."""
 
-GPU_ALIASES = {"A10G": "A10"}
-
-Device = Annotated[
-    Literal["cpu", "A10", "A100-40GB", "A100-80GB", "H100"],
-    BeforeValidator(lambda name: GPU_ALIASES.get(name, name) if isinstance(name, str) else name),
-]
-
-_NEED = re.compile(r"(?P<role>[a-z][a-z0-9_]*):(?P<point>X[0-9]+(\.([0-9]+|last))?)(@(?P<side>[0-9]+))?")
-_POINTS = re.compile(r"X1\.[1-9][0-9]*|X2|X3|X4\.([0-9]+|last)|X6|X7")
-_HANDLER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
-
-
-class Frozen(BaseModel):
-    """Frozen, closed and strict: `"3"` is not a number and `1` is not true."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, revalidate_instances="never")
-
-
-class Need(Frozen):
-    """Features that a sub-experiment reads: written `role:point` or `role:point@side`, e.g. `vlm:X4.last`, `vlm:X3@168`."""
-
-    role: str = Field(description="Which model of the profile, e.g. `vlm`, `vae`.")
-    point: str = Field(description="Extraction point: X1.<k>, X2, X3, X4.<k>, X4.last (VLM), X6 (VAE), X7 (DINOv2).")
-    side: int | None = Field(default=None, description="Image side in pixels; None = the data set's own.")
-
-    def __str__(self) -> str:
-        return f"{self.role}:{self.point}" + (f"@{self.side}" if self.side else "")
-
-
-def parse_need(text: str) -> Need:
-    """`"vlm:X3@168"` -> Need. Raises `ValueError` that says what a need looks like."""
-    match = _NEED.fullmatch(text)
-    if not match:
-        raise ValueError(f"'{text}' is not a need; write role:point or role:point@side, such as vlm:X3 or vlm:X4.last@168")
-    if not _POINTS.fullmatch(match["point"]):
-        raise ValueError(f"'{match['point']}' is not an extraction point; use X1.<k> (k >= 1), X2, X3, X4.<k>, X4.last, X6 or X7")
-    side = int(match["side"]) if match["side"] else None
-    if side is not None and (side == 0 or side % IMAGE_SIDE_PX):
-        raise ValueError(f"side {side} of '{text}' is not a multiple of {IMAGE_SIDE_PX} px")
-    return Need(role=match["role"], point=match["point"], side=side)
-
-
-def _need_text(text: str) -> str:
-    return str(parse_need(text))
-
-
-def _handler_text(text: str) -> str:
-    if not _HANDLER.fullmatch(text):
-        raise ValueError(f"'{text}' is not a handler; write package.module:function")
-    return text
-
-
-NeedText = Annotated[str, AfterValidator(_need_text)]
-HandlerText = Annotated[str, AfterValidator(_handler_text)]
-Id = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-ExperimentId = Annotated[str, Field(pattern=r"^[a-z][0-9a-z]*(-[a-z0-9]+)*$")]
-
-
-class Resources(Frozen):
-    """What a step needs to run. Never part of its identity. A field left out is inherited."""
-
-    device: Device | None = Field(default=None, description="`cpu` or a GPU class: A10 (also A10G), A100-40GB, A100-80GB, H100.")
-    timeout_s: Annotated[FiniteFloat, Field(gt=0)] | None = Field(default=None, description="Seconds, one attempt.")
-    deadline_s: Annotated[FiniteFloat, Field(gt=0)] | None = Field(
-        default=None, description="Seconds, all attempts together, waiting included. At least timeout_s."
-    )
-    memory_gb: Annotated[FiniteFloat, Field(gt=0)] | None = Field(default=None, description="Main memory.")
-
-    @model_validator(mode="after")
-    def _deadline_holds_an_attempt(self) -> Resources:
-        if self.timeout_s is not None and self.deadline_s is not None and self.deadline_s < self.timeout_s:
-            raise ValueError(f"deadline_s ({self.deadline_s:g}) is shorter than one attempt, timeout_s ({self.timeout_s:g})")
-        return self
-
-    def over(self, base: Resources) -> Resources:
-        """These resources; what they leave out is taken from `base`."""
-        return Resources(**{**base.model_dump(exclude_none=True), **self.model_dump(exclude_none=True)})
+StepKind = Literal["extract", "sub_experiment"]
 
 
 class Criterion(Frozen):
@@ -118,7 +54,9 @@ class Criterion(Frozen):
     def _thresholds_are_ordered(self) -> Criterion:
         levels = [self.target, self.acceptable, self.failure]
         if levels != sorted(levels, reverse=self.direction == "higher") or self.acceptable == self.failure:
-            relation = "target >= acceptable > failure" if self.direction == "higher" else "target <= acceptable < failure"
+            relation = (
+                "target >= acceptable > failure" if self.direction == "higher" else "target <= acceptable < failure"
+            )
             raise ValueError(
                 f"thresholds of '{self.name}' are not ordered for direction {self.direction}: "
                 f"target {self.target:g}, acceptable {self.acceptable:g}, failure {self.failure:g}; need {relation}"
@@ -132,13 +70,20 @@ class SubExperiment(Frozen):
     id: Id = Field(description="Unique in the whole plan, e.g. `e1_4`.")
     title: str = Field(min_length=1)
     aim: str = Field(min_length=1, description="What it finds out, in a sentence.")
-    handler: HandlerText | None = Field(default=None, description="`package.module:function`; absent = not implemented.")
-    needs: tuple[NeedText, ...] = Field(default=(), description="Features it reads; a profile may override them.")
-    models: tuple[Id, ...] = Field(default=(), description="Roles of the models that the handler itself loads, e.g. `vae`.")
-    metric_weights: tuple[Literal["lpips-alex"], ...] = Field(
-        default=(), description="Learned metrics whose weights its scores rest on; their hash is part of the step's identity."
+    handler: HandlerText | None = Field(
+        default=None, description="`package.module:function`; absent = not implemented."
     )
-    resources: Resources = Field(default=Resources(), description="Where it differs from the profile's default for probes.")
+    needs: Several[NeedText] = Field(default=(), description="Features it reads; a profile may override them.")
+    models: Several[Id] = Field(
+        default=(), description="Roles of the models that the handler itself loads, e.g. `vae`."
+    )
+    metric_weights: Several[Literal["lpips-alex"]] = Field(
+        default=(),
+        description="Learned metrics whose weights its scores rest on; their hash is part of the step's identity.",
+    )
+    resources: Resources = Field(
+        default=Resources(), description="Where it differs from the profile's default for probes."
+    )
 
     @property
     def implemented(self) -> bool:
@@ -163,19 +108,24 @@ class Experiment(Frozen):
     kind: Literal["claim", "question", "pivot"]
     phase: Annotated[int, Field(ge=1)]
     question: str = Field(min_length=1)
-    depends_on: tuple[str, ...] = Field(default=(), description="Short names of the experiments to run first.")
-    replaces: tuple[str, ...] = Field(default=(), description="Short names of what a pivot stands in for.")
-    sub_experiments: tuple[SubExperiment, ...] = Field(min_length=1)
-    criteria: tuple[Criterion, ...] = Field(min_length=1)
+    depends_on: Several[str] = Field(default=(), description="Short names of the experiments to run first.")
+    replaces: Several[str] = Field(default=(), description="Short names of what a pivot stands in for.")
+    sub_experiments: Several[SubExperiment] = Field(min_length=1)
+    criteria: Several[Criterion] = Field(min_length=1)
 
     @property
     def implemented(self) -> bool:
-        """Whether every sub-experiment has a handler."""
-        return all(sub.implemented for sub in self.sub_experiments)
+        """Whether anything of it can run; `not_implemented` says what cannot."""
+        return any(sub.implemented for sub in self.sub_experiments)
+
+    @property
+    def not_implemented(self) -> tuple[str, ...]:
+        """Ids of the sub-experiments without a handler."""
+        return tuple(sub.id for sub in self.sub_experiments if not sub.implemented)
 
     @cached_property
     def hash(self) -> str:
-        """64 hex digits over the criteria and what identifies the sub-experiments; titles, aims and resources left out."""
+        """64 hex digits over the criteria and what identifies the sub-experiments; not titles, aims or resources."""
         criteria = sorted((c.model_dump(mode="json") for c in self.criteria), key=lambda c: c["name"])
         subs = sorted((sub.identity for sub in self.sub_experiments), key=lambda s: s["id"])
         return sha256_bytes(canonical_json({"id": self.id, "criteria": criteria, "sub_experiments": subs}))
@@ -186,7 +136,7 @@ class Experiment(Frozen):
             if sub.id == sub_id:
                 return sub
         ids = [sub.id for sub in self.sub_experiments]
-        raise UserError(f"{self.short} has no sub-experiment '{sub_id}'{did_you_mean(sub_id, ids)} It has: {', '.join(ids)}.")
+        raise UserError(f"There is {unknown(f'sub-experiment of {self.short}', sub_id, ids)}")
 
     def criterion(self, name: str) -> Criterion:
         """Raises `UserError` naming what there is."""
@@ -194,14 +144,16 @@ class Experiment(Frozen):
             if criterion.name == name:
                 return criterion
         names = [c.name for c in self.criteria]
-        raise UserError(f"{self.short} has no criterion '{name}'{did_you_mean(name, names)} It has: {', '.join(names)}.")
+        raise UserError(f"There is {unknown(f'criterion of {self.short}', name, names)}")
 
 
 class Gate(Frozen):
     """Experiments that must be decided before a phase may start."""
 
     id: Id
-    experiments: tuple[str, ...] = Field(min_length=1, description="Short names; every criterion of each must be measured.")
+    experiments: Several[str] = Field(
+        min_length=1, description="Short names; every criterion of each must be measured."
+    )
     unlocks_phase: Annotated[int, Field(ge=2)] | None = Field(description="None: nothing but the final evaluation.")
     note: str = Field(default="", description="Why the membership is what it is, and since when.")
 
@@ -210,8 +162,8 @@ class Plan(Frozen):
     """All experiments and the gates between their phases."""
 
     version: Literal[1] = Field(description="Of this format.")
-    experiments: tuple[Experiment, ...] = Field(min_length=1)
-    gates: tuple[Gate, ...] = ()
+    experiments: Several[Experiment] = Field(min_length=1)
+    gates: Several[Gate] = ()
     profiles: str | None = Field(
         default=None, description="Profiles file of this plan, relative to the plan's; None = the packaged ones."
     )
@@ -222,8 +174,9 @@ class Plan(Frozen):
             if name in (experiment.id, experiment.short):
                 return experiment
         known = [n for e in self.experiments for n in (e.short, e.id)]
-        shorts = ", ".join(e.short for e in self.experiments)
-        raise UserError(f"There is no experiment '{name}'{did_you_mean(name, known)} The plan has: {shorts}.")
+        raise UserError(
+            f"There is {unknown('experiment in this plan', name, known)} `foresight plan show` lists them all."
+        )
 
     def gate(self, gate_id: str) -> Gate:
         """Raises `UserError` naming what there is."""
@@ -231,12 +184,13 @@ class Plan(Frozen):
             if gate.id == gate_id:
                 return gate
         ids = [g.id for g in self.gates]
-        raise UserError(f"There is no gate '{gate_id}'{did_you_mean(gate_id, ids)} The plan has: {', '.join(ids) or 'none'}.")
+        raise UserError(f"There is {unknown('gate in this plan', gate_id, ids)}")
 
     def phases(self) -> dict[int, list[Experiment]]:
         """Experiments by phase, phases in order, plan order within."""
         return {
-            phase: [e for e in self.experiments if e.phase == phase] for phase in sorted({e.phase for e in self.experiments})
+            phase: [e for e in self.experiments if e.phase == phase]
+            for phase in sorted({e.phase for e in self.experiments})
         }
 
     def gate_before(self, phase: int) -> Gate | None:
@@ -251,7 +205,123 @@ class Plan(Frozen):
         return sha256_bytes(canonical_json({"experiments": sorted(graph), "gates": sorted(gates)}))
 
 
-def did_you_mean(name: str, known: list[str]) -> str:
-    """`": did you mean 'x'?"` or `"."`, to end a sentence that says that `name` is unknown."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f": did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
+class ModelChoice(Frozen):
+    """Exactly which model plays a role."""
+
+    id: str = Field(min_length=1, description="Hub id, or the id of a shipped stand-in.")
+    revision: str = Field(
+        min_length=1, description="Commit of the hub repository (40 hex digits), or the stand-in's own."
+    )
+    stand_in: bool = Field(description="A tiny model of the real class, not the one that the programme asks about.")
+    licence: str = Field(min_length=1, description="SPDX id or the licence's own name.")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        description="Of the forward pass; part of the identity of its features."
+    )
+    batch_size: Annotated[int, Field(ge=1)] = Field(description="Images a forward pass; never part of an identity.")
+
+
+class DataChoice(Frozen):
+    """Which recipe of `foresight.data` makes a data set, and with what."""
+
+    recipe: Id = Field(description="`photographs`, `single_object`, `categories`, `coco_single_object`, `ssv2_frames`.")
+    parameters: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the recipe.")
+
+
+class Split(Frozen):
+    """Shares of the *sources*, never of the images."""
+
+    train: FiniteFloat = Field(gt=0)
+    validation: FiniteFloat = Field(gt=0)
+    test: FiniteFloat = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _shares_of_one_or_counts(self) -> Split:
+        if self.counts is None and abs(sum(self.fractions) - 1) > 1e-9:
+            raise ValueError(
+                f"fractions of a split add up to {sum(self.fractions):g}, not to 1; counts are whole numbers >= 1"
+            )
+        return self
+
+    @property
+    def fractions(self) -> tuple[float, float, float]:
+        return (self.train, self.validation, self.test)
+
+    @property
+    def counts(self) -> tuple[int, int, int] | None:
+        """Sources a part, if the split is written as whole numbers."""
+        if all(part >= 1 and part == int(part) for part in self.fractions):
+            return (int(self.train), int(self.validation), int(self.test))
+        return None
+
+
+class Settings(Frozen):
+    """What a profile says about one sub-experiment."""
+
+    data: Id | None = Field(default=None, description="Name of the profile's data set that it runs on.")
+    needs: Several[NeedText] | None = Field(default=None, description="Instead of the plan's needs; None = the plan's.")
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="`runner.config`: epochs, head sizes and the like."
+    )
+    split: Split | None = Field(default=None, description="Instead of the profile's split.")
+    resources: Resources = Field(default=Resources(), description="Over the plan's and the profile's defaults.")
+
+
+class ProfileResources(Frozen):
+    """Defaults by kind of step. Over them stand a sub-experiment's resources in the plan, over those its settings'."""
+
+    extract: Resources
+    sub_experiment: Resources
+    everything_on: Literal["cpu"] | None = Field(
+        default=None, description="`cpu`: no step goes to a GPU, whatever the plan asks; stand-ins fit a laptop."
+    )
+
+
+class Profile(Frozen):
+    """One size of the whole programme."""
+
+    name: Id
+    rank: Annotated[int, Field(ge=1)] = Field(description="A view shows the highest rank that has run (stub runs: 0).")
+    moves_gates: bool = Field(description="Whether its verdicts count.")
+    description: str = Field(min_length=1)
+    models: dict[Id, ModelChoice] = Field(description="By role.")
+    data: dict[Id, DataChoice] = Field(description="By name.")
+    sub_experiments: dict[Id, Settings] = Field(default_factory=dict, description="By sub-experiment id.")
+    seeds: Several[Annotated[int, Field(ge=0)]] = Field(
+        min_length=1, description="Each varies split and initialisation."
+    )
+    split: Split
+    resources: ProfileResources
+
+    def for_sub_experiment(self, sub_id: str) -> Settings:
+        """Its settings; empty ones if the profile says nothing about it."""
+        return self.sub_experiments.get(sub_id) or Settings()
+
+    def needs_of(self, sub: SubExperiment) -> tuple[Need, ...]:
+        """The features that `sub` reads in this profile."""
+        override = self.for_sub_experiment(sub.id).needs
+        return tuple(parse_need(text) for text in (sub.needs if override is None else override))
+
+    def split_of(self, sub: SubExperiment) -> Split:
+        return self.for_sub_experiment(sub.id).split or self.split
+
+    def resources_of(self, kind: StepKind, sub: SubExperiment | None = None) -> Resources:
+        """What a step needs: an extraction (`sub` is not asked), or a seed of `sub`."""
+        if kind == "extract" or sub is None:
+            resources = self.resources.extract if kind == "extract" else self.resources.sub_experiment
+        else:
+            own = self.for_sub_experiment(sub.id).resources
+            resources = own.over(sub.resources.over(self.resources.sub_experiment))
+        everywhere = self.resources.everything_on
+        return Resources(device=everywhere).over(resources) if everywhere else resources
+
+    @property
+    def side_multiple_px(self) -> int:
+        """What image sides must be a multiple of: whole tokens for stand-ins, whole tokens and cells for full models."""
+        return IMAGE_SIDE_PX if all(model.stand_in for model in self.models.values()) else FULL_MODEL_SIDE_PX
+
+
+class ProfileFile(Frozen):
+    """The content of a profiles file."""
+
+    version: Literal[1] = Field(description="Of this format.")
+    profiles: Several[Profile] = Field(min_length=1)
