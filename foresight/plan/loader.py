@@ -45,7 +45,7 @@ def load_plan(path: Path | None = None) -> Plan:
 
 
 def load_profiles(path: Path | None = None) -> tuple[Profile, ...]:
-    """All profiles of `path`, or the packaged ones, smallest first. Raises `UserError` with all of the file's problems."""
+    """All profiles of `path`, or the packaged ones, smallest first. Raises `UserError` with all problems."""
     return _read_profiles(PACKAGED_PROFILES if path is None else Path(path))[1]
 
 

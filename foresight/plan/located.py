@@ -101,7 +101,7 @@ def read_located(path: Path, what: str) -> Document:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise UserError(
-            f"The {what} is not valid YAML: {where}: {error.problem or error.context}. Check indentation and quotes there."
+            f"The {what} is not valid YAML: {where}: {error.problem or error.context}. Check the indentation and quotes."
         ) from error
     except yaml.YAMLError as error:
         raise UserError(f"The {what} {path} is not valid YAML: {error}. Remove what is not text.") from error
@@ -176,5 +176,5 @@ class _Reader:
         return self._problem(
             location,
             node,
-            f"YAML reads {text} as {kind.lstrip('!')}; quote it if it is text, else write true, false or a decimal number",
+            f"YAML reads {text} as {kind.lstrip('!')}; quote it if it is text, else use true, false or a decimal number",
         )

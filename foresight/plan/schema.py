@@ -316,7 +316,7 @@ class Profile(Frozen):
 
     @property
     def side_multiple_px(self) -> int:
-        """What image sides must be a multiple of: whole tokens for stand-ins, whole tokens and cells for full models."""
+        """What image sides must be multiples of: whole tokens for stand-ins, whole cells too for full models."""
         return IMAGE_SIDE_PX if all(model.stand_in for model in self.models.values()) else FULL_MODEL_SIDE_PX
 
 
