@@ -1,0 +1,277 @@
+"""What a handler sees: its data, its features, its seed, and a place for what it finds.
+
+One class with two faces. Inside a step, `execute` builds it from the step's identity, so that everything a handler
+can reach (`config`, `seed`, `dataset`, `features`, `split`) is part of the fingerprint. In a notebook it is made by
+hand, `register_handler` gives it functions and `run_all` runs them in this process. A handler cannot tell which.
+
+Importing this module costs no torch: a model is loaded, and torch seeded, only where a handler asks for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import random
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from foresight import output
+from foresight.errors import StepFailed, UserError
+from foresight.home import Home
+from foresight.workbench import Artifacts, Workbench
+
+if TYPE_CHECKING:
+    from foresight.compute.run_step import StepContext
+    from foresight.compute.step import Step
+    from foresight.data.dataset import Dataset
+    from foresight.data.splits import Split
+    from foresight.features.store import FeatureArray
+    from foresight.results.record import StepOutput
+
+Handler = Callable[["ExperimentRunner"], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What one handler is to work on. All of it bears identity but `device`."""
+
+    sub_experiment: str
+    seed: int = 0
+    config: Mapping[str, Any] = field(default_factory=dict)
+    data_specs: Mapping[str, Any] = field(default_factory=dict)  # name -> DataSpec as JSON
+    data_sha256: Mapping[str, str] = field(default_factory=dict)  # name -> what the step was planned with
+    split: Sequence[float] = ()  # fractions or counts of the sources: train, validation, test
+    needs: Mapping[str, str] = field(default_factory=dict)  # "<data>/<role>:<point>[@side]" -> fingerprint
+    model_specs: Mapping[str, Any] = field(default_factory=dict)  # role -> ModelSpec as JSON
+    stand_ins: frozenset[str] = frozenset()  # roles that a tiny stand-in plays
+    device: str = "cpu"
+
+
+class ExperimentRunner:
+    """What a handler is called with.
+
+    By hand: `runner = ExperimentRunner("c1-vlm-latent-sufficiency")`, `runner.register_handler("e1_1", handler)`,
+    `runner.run_all()`. `handler(runner)` returns `{"finding": str, "metrics": {name: number}, "artifacts": [names]}`.
+    """
+
+    def __init__(self, experiment_id: str, *, profile: str = "tiny", home: Home | None = None) -> None:
+        self.experiment_id = experiment_id
+        self.profile = profile
+        self.home = home or Home.from_environment()
+        self._handlers: dict[str, Handler] = {}
+        self._at_work: tuple[Assignment, Workbench] | None = None
+
+    # ------------------------------------------------------------------ what a handler reads
+
+    @property
+    def sub_experiment(self) -> str:
+        return self._assignment.sub_experiment
+
+    @property
+    def seed(self) -> int:
+        """Varies the split and every initialisation. Python, numpy and torch are seeded with it before the handler."""
+        return self._assignment.seed
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """A fresh generator of this seed: asking twice gives the same numbers twice."""
+        return np.random.default_rng(self.seed)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved parameters of this sub-experiment in this profile."""
+        return dict(self._assignment.config)
+
+    @property
+    def device(self) -> str:
+        """`cpu` or `cuda`, for torch."""
+        return self._assignment.device
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The features that were prepared, in the plan's order: `vlm:X1.1`, `vlm:X3@168`, …"""
+        return tuple(name.split("/", 1)[1] for name in self._assignment.needs)
+
+    def is_stand_in(self, role: str) -> bool:
+        """Whether a tiny local model of the real class plays this role: its numbers say nothing of the real one."""
+        return role in self._assignment.stand_ins
+
+    def dataset(self, name: str | None = None) -> Dataset:
+        """The data set, opened. Without a name: the only one. Raises `StepFailed` if it is not the one planned with."""
+        from foresight.data.dataset import prepare
+        from foresight.data.manifest import DataSpec
+
+        name = self._data_name(name)
+        dataset = prepare(DataSpec.model_validate(self._assignment.data_specs[name]), self.home)
+        planned = self._assignment.data_sha256.get(name)
+        if planned is not None and dataset.manifest.sha256 != planned:
+            raise StepFailed(
+                f"Data set {name} is not the one that this step was planned with ({dataset.manifest.sha256[:12]}… "
+                f"instead of {planned[:12]}…). Start the run again.",
+                cause="identity",
+                retryable=False,
+            )
+        return dataset
+
+    def split(self, name: str | None = None) -> Split:
+        """Train, validation and test by whole sources, for this seed. Raises `DataLeak` if they share any."""
+        from foresight.data.splits import assert_disjoint, split_by_source
+
+        dataset = self.dataset(name)
+        split = split_by_source(dataset.manifest, self.seed, tuple(self._assignment.split))
+        assert_disjoint(dataset, split)
+        return split
+
+    def features(self, need: str, data: str | None = None) -> FeatureArray:
+        """`[index] -> float32 [., H, W, D]` of an extraction point, in the order of the data set's items."""
+        key = f"{self._data_name(data)}/{need}"
+        if key not in self._assignment.needs:
+            raise UserError(
+                f"{self.sub_experiment} reads {need!r}, which was not prepared for it. It was given: "
+                f"{', '.join(self.needs) or 'nothing'}. Add the need to the plan or the profile."
+            )
+        from foresight.features.store import open_features
+
+        return open_features(self.home, self._assignment.needs[key])
+
+    def model(self, role: str) -> Any:
+        """The loaded adapter of a model that the sub-experiment names under `models`, on `device`."""
+        if role not in self._assignment.model_specs:
+            raise UserError(
+                f"{self.sub_experiment} loads model {role!r}, which the plan does not give it. List it under `models`."
+            )
+        from foresight.models import loading
+        from foresight.models.identity import ModelSpec, locate
+
+        spec = ModelSpec.from_json(self._assignment.model_specs[role])
+        return loading.load(spec, locate(spec, self.home), device=self.device)
+
+    # ------------------------------------------------------------------ what a handler leaves
+
+    @property
+    def results(self) -> Artifacts:
+        """`save_artifact(name, bytes_or_str)`, `save_json_artifact(name, data)`, `get_artifact_path(name)`."""
+        return self._workbench.artifacts
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Put numbers on disk now (`metrics.jsonl`): a curve, or what an interrupted run should have left.
+
+        Raises `InvalidOutput` on what is no finite number, or on a curve whose step does not increase.
+        """
+        self._workbench.log(metrics, step)
+
+    def log_samples(
+        self,
+        metric: str,
+        scores: Any,
+        *,
+        groups: Sequence[Any],
+        baseline: Any = None,
+        baselines: Mapping[str, Any] | None = None,
+        higher_is_better: bool,
+    ) -> float:
+        """The score of each sample: [n] numbers, with the source of each and trivial baselines on the same samples.
+
+        This is what intervals are computed from. Returns the mean, which becomes the metric of that name.
+        """
+        beside = {**({} if baseline is None else {"baseline": baseline}), **(baselines or {})}
+        entry = output.samples(metric, scores, groups=groups, baselines=beside, higher_is_better=higher_is_better)
+        self._workbench.log_samples(entry)
+        return float(np.mean(entry.scores))
+
+    def progress(self, fraction: float, text: str) -> None:
+        """Say how far the handler is, 0..1, and with what."""
+        self._workbench.progress(min(max(float(fraction), 0.0), 1.0), text)
+
+    def note(self, text: str) -> None:
+        """A caveat that a reader must see beside the numbers."""
+        if text not in self._workbench.notes:
+            self._workbench.notes.append(text)
+
+    # ------------------------------------------------------------------ by hand
+
+    def register_handler(self, sub_experiment: str, handler: Handler) -> None:
+        """Have `run_all` run `handler` as `sub_experiment`."""
+        if not callable(handler):
+            raise UserError(
+                f"The handler of {sub_experiment} is not a function. Pass the function itself, not what it returns."
+            )
+        self._handlers[sub_experiment] = handler
+
+    # ------------------------------------------------------------------ how it is run
+
+    def run_handler(self, handler: Handler, assignment: Assignment, workbench: Workbench) -> StepOutput:
+        """Seed, run, check. What the handler raises passes through; a wrong output raises `InvalidOutput`."""
+        self._at_work = (assignment, workbench)
+        try:
+            seed_everything(assignment.seed)
+            return workbench.collect(handler(self))
+        finally:
+            self._at_work = None
+
+    def _data_name(self, name: str | None) -> str:
+        names = list(self._assignment.data_specs)
+        if name is None and len(names) == 1:
+            return names[0]
+        if name is None or name not in names:
+            asked = "no name was given" if name is None else f"{name!r} is not one of them"
+            raise UserError(
+                f"{self.sub_experiment} works on the data sets {names or 'none'}, and {asked}. "
+                "Name one, or set `data` in the profile."
+            )
+        return name
+
+    @property
+    def _assignment(self) -> Assignment:
+        return self._now()[0]
+
+    @property
+    def _workbench(self) -> Workbench:
+        return self._now()[1]
+
+    def _now(self) -> tuple[Assignment, Workbench]:
+        if self._at_work is None:
+            raise UserError(
+                "No handler is running. This part of the runner is for use inside a handler: "
+                "register it and call run_all()."
+            )
+        return self._at_work
+
+
+def seed_everything(seed: int) -> None:
+    """Python, numpy and, if something has imported it, torch."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(seed)
+
+
+def execute(step: Step, context: StepContext) -> StepOutput:
+    """Run one seed of one sub-experiment: what `compute.run_step` calls for a step of kind `sub_experiment`."""
+    identity, work = step.identity, step.work
+    module, _, function = identity["handler"].partition(":")
+    handler = getattr(importlib.import_module(module), function)
+    assignment = Assignment(
+        sub_experiment=identity["sub_experiment"],
+        seed=identity["seed"],
+        config=identity.get("parameters", {}),
+        data_specs=work.get("data_specs", {}),
+        data_sha256=identity.get("data", {}),
+        split=identity.get("split", ()),
+        needs=step.needs,
+        model_specs=work.get("model_specs", {}),
+        stand_ins=frozenset(role for role, model in identity.get("models", {}).items() if model["stand_in"]),
+        device="cpu" if context.device == "cpu" else "cuda",
+    )
+    workbench = Workbench(
+        folder=Path(context.attempt_dir),
+        artifacts=Artifacts(Path(context.artifacts_dir)),
+        root=context.home.root,
+        progress=context.progress,
+    )
+    runner = ExperimentRunner(identity["experiment"], profile=step.profile, home=context.home)
+    return runner.run_handler(handler, assignment, workbench)
