@@ -1,0 +1,133 @@
+"""Recipes: the named ways to make a dataset, with their parameters.
+
+A profile names a recipe and its parameters; `dataset.prepare` makes the pictures once. This module knows what a recipe
+may be asked, not how it draws, so that a plan can be validated without numpy: the maker is named as
+"module:function" and imported when there is something to make.
+
+`version` is part of a dataset's key: raise it whenever a maker would draw other pixels, or label them differently,
+from equal parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from foresight.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from foresight.data.manifest import Source
+
+Label = str | int | float | list[float]
+
+STAND_IN_SEEDS_FROM = 1_000_000
+"""Generator seeds from here on belong to the training of the stand-in models; whatever they draw counts as train."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One item as a maker hands it over, before it is hashed and written."""
+
+    id: str
+    source_id: str
+    source: Source
+    pixels: np.ndarray  # uint8 [S, S, 3], or [T, S, S, 3] for a clip
+    labels: Mapping[str, Label]
+
+
+class Parameters(BaseModel):
+    """What every recipe takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    side: int = Field(ge=28, le=2048, description="Height and width of the pictures, in pixels.")
+    seed: int = Field(default=0, ge=0, description="Seed of whatever is drawn or chosen at random.")
+
+
+class PhotographsParameters(Parameters):
+    """Crops of the packaged photographs, and of frames of the packaged clips."""
+
+    per_source: int = Field(default=8, ge=1, le=64, description="Crops a source at most; a small one has fewer.")
+
+
+class SingleObjectParameters(Parameters):
+    """D1 of research-program.md section 5: one shape, colour and shape drawn independently of each other."""
+
+    n: int = Field(ge=1)
+    side: int = Field(default=224, ge=28, le=2048)
+    variant: Literal["a", "b", "c"] = Field(
+        default="c",
+        description="a: 3 shapes, 6 colours, radius 30-50 px of 224, centre 60-164. b: 4 shapes, 8 colours, radius "
+        "25-50, same centres. c: 3 shapes, 6 colours, radius 25-60, at least 10 px from the border.",
+    )
+    background: Literal["white", "textured"] = Field(default="white", description="`white` is as published.")
+
+
+class CategoriesParameters(Parameters):
+    """D2: three categories (circle, square, triangle), 224 px, white."""
+
+    n: int = Field(ge=1)
+    side: int = Field(default=224, ge=28, le=2048)
+    colour: Literal["independent", "by_category"] = Field(
+        default="independent",
+        description="`by_category` is as published (red circles, blue squares, green triangles), where colour alone "
+        "separates the categories.",
+    )
+
+
+class CocoSingleObjectParameters(Parameters):
+    """R2: a square crop of a COCO val2017 image around one object, one crop an image."""
+
+    n: int = Field(ge=1)
+
+
+class SSv2FramesParameters(Parameters):
+    """R1: frames of Something-Something v2 at a fixed rate, the centre square of each."""
+
+    n: int = Field(ge=2, description="Clips.")
+    frames: int = Field(default=16, ge=1, description="Frames a clip; with 1 the items are pictures, not clips.")
+    fps: float = Field(default=12.0, gt=0, le=12.0, description="Frames a second; SSv2 is recorded at 12.")
+    validation_fraction: float = Field(
+        default=0.25, gt=0, lt=1, description="Share of the n clips taken from the official validation split."
+    )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    name: str
+    version: int
+    parameters: type[Parameters]
+    maker: str  # "module:function", called with (parameters, root): Iterable[Sample]
+    raw: str | None = None  # folder of the files that a person has to download, under the raw datasets
+
+
+RECIPES: Mapping[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("photographs", 1, PhotographsParameters, "foresight.data.crops:make"),
+        Recipe("single_object", 1, SingleObjectParameters, "foresight.data.synthetic:make_single_object"),
+        Recipe("categories", 1, CategoriesParameters, "foresight.data.synthetic:make_categories"),
+        Recipe("coco_single_object", 1, CocoSingleObjectParameters, "foresight.data.coco:make", raw="coco"),
+        Recipe("ssv2_frames", 1, SSv2FramesParameters, "foresight.data.ssv2:make", raw="ssv2"),
+    )
+}
+
+
+def resolve(recipe: str, parameters: Mapping[str, object]) -> Parameters:
+    """The parameters of a recipe, checked, with defaults filled in. `UserError` names every wrong one."""
+    if recipe not in RECIPES:
+        raise UserError(f"There is no recipe {recipe!r}. The recipes are {', '.join(sorted(RECIPES))}.")
+    known = RECIPES[recipe].parameters
+    try:
+        return known.model_validate(dict(parameters))
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise UserError(
+            f"The recipe {recipe} cannot be made with these parameters: {problems}. "
+            f"It takes {', '.join(known.model_fields)}."
+        ) from None
