@@ -11,10 +11,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from foresight.data.recipes import RECIPES
 from foresight.plan.handlers import handler_problem
 from foresight.plan.located import Location, Problem
 from foresight.plan.parts import IMAGE_SIDE_PX, parse_need, unknown
 from foresight.plan.schema import FULL_MODEL_SIDE_PX, Plan, Profile
+from foresight.plan.shapes import shape_problems
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -127,6 +129,7 @@ def profile_problems(data: Any) -> Iterator[Problem]:
         stand_ins = bool(models) and all(m.get("stand_in") is True for m in models.values() if isinstance(m, dict))
         multiple = IMAGE_SIDE_PX if stand_ins else FULL_MODEL_SIDE_PX
         for name, choice in data_sets.items():
+            yield from _recipe_problems((*at, "data", name), choice)
             side = _mapping(choice, "parameters").get("side")
             yield from _side_problem((*at, "data", name, "parameters", "side"), side, multiple)
         for name, settings in _mapping(profile, "sub_experiments").items():
@@ -137,6 +140,16 @@ def profile_problems(data: Any) -> Iterator[Problem]:
             yield from _repeated(where, settings, "needs")
             for place, text in _texts(settings, "needs", where):
                 yield from _need_problem(place, text, models, multiple)
+
+
+def _recipe_problems(at: Location, choice: Any) -> Iterator[Problem]:
+    recipe = choice.get("recipe") if isinstance(choice, dict) else None
+    if not isinstance(recipe, str):
+        return
+    if recipe not in RECIPES:
+        yield Problem((*at, "recipe"), unknown("recipe", recipe, list(RECIPES)))
+        return
+    yield from shape_problems(RECIPES[recipe].parameters, _mapping(choice, "parameters"), (*at, "parameters"))
 
 
 def _model_problems(at: Location, profile: Mapping[str, Any]) -> Iterator[Problem]:

@@ -59,7 +59,8 @@ def module_file(module: str) -> Path | str:
         locations = list(spec.submodule_search_locations)
         below = importlib.machinery.PathFinder.find_spec(name, locations)
         if below is None:
-            return unknown(f"module in the package {'.'.join(parts[:depth])}", parts[depth], _modules_in(locations))
+            known = [f"{'.'.join(parts[:depth])}.{stem}" for stem in _modules_in(locations)]
+            return unknown("module", name, known)
         spec = below
     if spec.submodule_search_locations is not None and spec.origin is None:
         return f"'{module}' is a folder without code, not a module."

@@ -101,7 +101,7 @@ def read_located(path: Path, what: str) -> Document:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise UserError(
-            f"The {what} is not valid YAML: {where}: {error.problem or error.context}. Check the indentation and quotes."
+            f"The {what} is not valid YAML: {where}: {error.problem or error.context}. Check indentation, quotes."
         ) from error
     except yaml.YAMLError as error:
         raise UserError(f"The {what} {path} is not valid YAML: {error}. Remove what is not text.") from error
@@ -131,6 +131,7 @@ class _Reader:
         if isinstance(node, yaml.SequenceNode):
             items = enumerate(node.value)
             return tuple(self.value(child, (*location, index), (*around, id(node))) for index, child in items)
+        assert isinstance(node, yaml.ScalarNode)  # there is no fourth kind
         return self._scalar(node, location)
 
     def _problem(self, location: Location, node: yaml.Node, message: str) -> None:
@@ -176,5 +177,5 @@ class _Reader:
         return self._problem(
             location,
             node,
-            f"YAML reads {text} as {kind.lstrip('!')}; quote it if it is text, else use true, false or a decimal number",
+            f"YAML reads {text} as {kind.lstrip('!')}; quote it if it is text, else use true, false or a decimal",
         )
