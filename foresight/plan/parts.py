@@ -116,9 +116,13 @@ def near(name: str, known: Sequence[str]) -> list[str]:
     return difflib.get_close_matches(name, known, n=2, cutoff=0.5)
 
 
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """`: did you mean 'x'?` or `.`, to end a sentence that says that there is no `name`."""
+    meant = near(name, known)
+    return f": did you mean {' or '.join(repr(n) for n in meant)}?" if meant else "."
+
+
 def unknown(what: str, name: str, known: Sequence[str]) -> str:
     """`no field 'titel': did you mean 'title'? Known: id, title.`; a long list is left out where something is near."""
-    meant = near(name, known)
-    guess = f": did you mean {' or '.join(repr(n) for n in meant)}?" if meant else "."
-    listing = "" if meant and len(known) > 12 else f" Known: {', '.join(known) or 'none'}."
-    return f"no {what} '{name}'{guess}{listing}"
+    listing = "" if near(name, known) and len(known) > 12 else f" Known: {', '.join(known) or 'none'}."
+    return f"no {what} '{name}'{did_you_mean(name, known)}{listing}"
