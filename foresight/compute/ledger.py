@@ -1,0 +1,139 @@
+"""The ledger: which calls were started, by which run, so that nothing is started twice and nothing is forgotten.
+
+`ledger/<run-id>/<call-id>.json` is written before the work starts. It outlives the orchestrator: a retry attaches to
+the call by its id, a cancel hook in a fresh process finds what to stop, a sweep finds orphans. It is not the truth
+about results, which is the record.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from foresight.compute.process import Process
+from foresight.errors import UserError
+from foresight.files import read_json, write_atomic, write_json
+from foresight.home import Home
+
+_NOT_RUNS = {"slots"}
+_NOT_CALLS = {"run.json"}
+
+
+class StepEntry(BaseModel):
+    """A step of a call."""
+
+    model_config = ConfigDict(frozen=True)
+
+    label: str
+    fingerprint: str
+
+
+class CallEntry(BaseModel):
+    """A call, as the orchestrator knows it. What the worker knows of it is in its journal."""
+
+    model_config = ConfigDict(frozen=True)
+
+    call_id: str
+    run_id: str
+    backend: str = Field(description="`local` or `modal`.")
+    steps: tuple[StepEntry, ...]
+    state: Literal["submitted", "running", "ended"] = Field(
+        default="submitted", description="`submitted` until its process is known. Whether it still lives: `is_live`."
+    )
+    process: Process | None = Field(default=None, description="The local worker, leader of its process group.")
+    owner: Process | None = Field(default=None, description="The process that submitted it and tidies up after it.")
+    submitted_at: str = Field(description="ISO 8601, UTC.")
+    ended_at: str | None = None
+    log_path: str | None = Field(
+        default=None, description="Relative to FORESIGHT_HOME; None where a service keeps the log."
+    )
+    log_cursor: int = Field(default=0, description="How much of the log has been shown.")
+
+    @property
+    def is_live(self) -> bool:
+        """A local call lives as long as its process; a remote one until somebody has seen it end."""
+        if self.state == "ended":
+            return False
+        return self.process is not None and self.process.is_alive() if self.backend == "local" else True
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def call_file(home: Home, run_id: str, call_id: str, suffix: str = ".json") -> Path:
+    return home.ledger / run_id / f"{call_id}{suffix}"
+
+
+def write_call(home: Home, entry: CallEntry) -> None:
+    """Enter a call. Raises `UserError` for a run id that is no plain file name."""
+    for name in (entry.run_id, entry.call_id):
+        if not name or name in _NOT_RUNS or name.startswith(".") or "/" in name:
+            raise UserError(f"{name!r} cannot be a run or call id: it is used as a file name. Choose another.")
+    write_json(call_file(home, entry.run_id, entry.call_id), entry.model_dump(mode="json"))
+
+
+def update_call(home: Home, run_id: str, call_id: str, **changes: Any) -> CallEntry:
+    """Change fields of an entry. Safe beside other threads and processes that change other fields of it."""
+    with _locked(home, run_id):
+        entry = CallEntry.model_validate({**read_json(call_file(home, run_id, call_id)), **changes})
+        write_call(home, entry)
+        return entry
+
+
+def find_call(home: Home, call_id: str) -> CallEntry:
+    """The entry of a call whose run is not known. Raises `UserError` if the ledger has no such call."""
+    for path in home.ledger.glob(f"*/{call_id}.json"):
+        return _read(path)
+    raise UserError(f"the ledger has no call {call_id!r}: {home.ledger}. See `foresight status` for those that it has.")
+
+
+def list_calls(home: Home, run_id: str | None = None) -> list[CallEntry]:
+    """The calls of one run, or of all, oldest first."""
+    pattern = f"{run_id}/*.json" if run_id else "*/*.json"
+    paths = [path for path in home.ledger.glob(pattern) if path.name not in _NOT_CALLS and path.name[0] != "."]
+    return sorted(map(_read, paths), key=lambda entry: (entry.submitted_at, entry.call_id))
+
+
+def request_cancel(home: Home, run_id: str, call_id: str | None = None) -> None:
+    """Ask for the end of a run, or of one of its calls. Seen by every process that has a part in it. Idempotent."""
+    write_atomic(_cancel_file(home, run_id, call_id), now() + "\n")
+
+
+def cancel_requested(home: Home, run_id: str, call_id: str | None = None) -> bool:
+    """Whether a person asked for the end of the run or, if given, of this call."""
+    if call_id is not None and _cancel_file(home, run_id, call_id).exists():
+        return True
+    return _cancel_file(home, run_id, None).exists()
+
+
+def withdraw_cancel(home: Home, run_id: str) -> None:
+    """Let a cancelled run be retried under its old id."""
+    _cancel_file(home, run_id, None).unlink(missing_ok=True)
+
+
+def _cancel_file(home: Home, run_id: str, call_id: str | None) -> Path:
+    return call_file(home, run_id, call_id, ".cancel") if call_id else home.ledger / run_id / "cancel"
+
+
+def _read(path: Path) -> CallEntry:
+    try:
+        return CallEntry.model_validate(read_json(path))
+    except ValidationError as error:
+        raise UserError(
+            f"{path} is no ledger entry of this version: {error.errors()[0]['msg']}. "
+            "Another version of foresight wrote it. Move it away if that run is over."
+        ) from error
+
+
+@contextmanager
+def _locked(home: Home, run_id: str) -> Iterator[None]:
+    with (home.ledger / run_id / ".lock").open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
