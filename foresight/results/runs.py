@@ -1,0 +1,241 @@
+"""A run of one experiment, as its `run.json` tells it: what was asked, against which criteria, and how far it came.
+
+`results/<experiment-id>/runs/<run-id>/run.json` is written before the first step, and with it the criteria, so that
+nobody can move a threshold once a number is known: `update` refuses to change them, and `criteria_hash` shows an edit.
+It holds no numbers. Those are in the records that it names by fingerprint, seed by seed.
+
+Every change is atomic. A run that is killed leaves `status: running` and says what was under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from foresight.errors import UserError
+from foresight.files import canonical_json, sha256_bytes, sha256_file, write_json
+from foresight.home import Home
+from foresight.plan.schema import Criterion, Experiment
+
+RunStatus = Literal["running", "completed", "failed", "cancelled"]
+SubStatus = Literal["pending", "running", "completed", "failed", "skipped", "stub"]
+
+
+FIXED = ("run_id", "experiment", "plan_hash", "criteria_hash", "profile", "rank", "stub", "seeds", "started_at")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SubExperimentOutline(_Frozen):
+    """What a reader needs to know of a sub-experiment."""
+
+    id: str
+    title: str
+
+
+class Outline(_Frozen):
+    """The experiment as the plan had it when the run began; the verdict is read from this and from no later plan."""
+
+    id: str
+    short: str
+    title: str
+    question: str
+    sub_experiments: tuple[SubExperimentOutline, ...]
+    criteria: tuple[Criterion, ...]
+
+
+class SubRun(_Frozen):
+    """How far a run came with one sub-experiment."""
+
+    status: SubStatus = "pending"
+    steps: dict[int, str] = Field(default_factory=dict, description="Seed -> fingerprint, known once planned.")
+    error: str = Field(default="", description="One line, where it failed as a whole.")
+    failed_seeds: dict[int, str] = Field(default_factory=dict, description="Seed -> one line, where seeds ended apart.")
+    attempts: int = Field(default=0, description="Over all seeds; those that were interrupted too.")
+    note: str = Field(default="", description="Why it was skipped, e.g. `not implemented`.")
+
+
+class Run(_Frozen):
+    """The content of a run.json."""
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    experiment: Outline
+    plan_hash: str = Field(description="`Experiment.hash`. Results of different hashes are never mixed.")
+    criteria_hash: str = Field(description="Of `experiment.criteria`, taken before the first step.")
+    profile: str
+    rank: int = Field(description="Of the profile. A view shows the highest that has run; stub runs have 0.")
+    stub: bool = Field(description="Nothing was computed. Never assessed.")
+    seeds: tuple[int, ...] = Field(description="Every one of these must finish before a criterion counts as measured.")
+    options: dict[str, Any] = Field(default_factory=dict, description="What the user asked for.")
+    status: RunStatus = "running"
+    sub_experiments: dict[str, SubRun]
+    record_sha256: dict[str, str] = Field(
+        default_factory=dict, description="Fingerprint -> hash of the record.json that was there when its step ended."
+    )
+    started_at: str
+    finished_at: str | None = None
+
+    @property
+    def level(self) -> str:
+        """The profile, or `stub`, which ranks below all of them."""
+        return "stub" if self.stub else self.profile
+
+    @property
+    def has_run(self) -> bool:
+        """Whether any of it was at least begun."""
+        return any(sub.status in ("running", "completed", "failed", "stub") for sub in self.sub_experiments.values())
+
+
+def criteria_hash(criteria: Iterable[Criterion]) -> str:
+    """64 hex digits over what decides a verdict, whatever the order."""
+    fields = ("name", "sub_experiment", "metric", "direction", "target", "acceptable", "failure", "arm")
+    rows = sorted([getattr(criterion, field) for field in fields] for criterion in criteria)
+    return sha256_bytes(canonical_json(rows))
+
+
+def folder(home: Home, experiment_id: str, run_id: str) -> Path:
+    return home.results / experiment_id / "runs" / run_id
+
+
+def new_run(
+    home: Home,
+    experiment: Experiment,
+    run_id: str,
+    *,
+    profile: str,
+    rank: int,
+    seeds: Sequence[int],
+    stub: bool = False,
+    skipped: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Run:
+    """Write the run.json of a run that begins. `skipped`: sub-experiment -> why. Raises `UserError` if it exists."""
+    skipped = skipped or {}
+    run = Run(
+        run_id=run_id,
+        experiment=Outline(
+            id=experiment.id,
+            short=experiment.short,
+            title=experiment.title,
+            question=experiment.question,
+            sub_experiments=tuple(
+                SubExperimentOutline(id=sub.id, title=sub.title) for sub in experiment.sub_experiments
+            ),
+            criteria=experiment.criteria,
+        ),
+        plan_hash=experiment.hash,
+        criteria_hash=criteria_hash(experiment.criteria),
+        profile=profile,
+        rank=0 if stub else rank,
+        stub=stub,
+        seeds=tuple(seeds),
+        options=dict(options or {}),
+        sub_experiments={
+            sub.id: SubRun(status="skipped", note=skipped[sub.id]) if sub.id in skipped else SubRun()
+            for sub in experiment.sub_experiments
+        },
+        started_at=_now(),
+    )
+    path = folder(home, experiment.id, run_id) / "run.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(path):
+        if path.exists():
+            raise UserError(
+                f"Run {run_id} of {experiment.id} exists already. A run is never begun twice: choose another id."
+            )
+        write_json(path, run.model_dump(mode="json"))
+    return run
+
+
+def update(home: Home, experiment_id: str, run_id: str, change: Callable[[Run], Run]) -> Run:
+    """Apply `change` to the run.json, one writer at a time, and return what is there now.
+
+    Raises `UserError` if there is no such run, and `ValueError` on an attempt to change what was fixed before the first
+    step: the experiment with its criteria, the plan, the profile, the seeds or the stub flag.
+    """
+    path = folder(home, experiment_id, run_id) / "run.json"
+    if not path.parent.is_dir():
+        raise UserError(f"There is no run {run_id} of {experiment_id}. `foresight results list` shows what there is.")
+    with _lock(path):
+        before = _read(path)
+        after = change(before)
+        for fixed in FIXED:
+            if getattr(after, fixed) != getattr(before, fixed):
+                raise ValueError(f"{fixed} of run {run_id} was fixed before its first step and cannot be changed")
+        if after != before:
+            write_json(path, after.model_dump(mode="json"))
+    return after
+
+
+def update_sub_experiment(home: Home, experiment_id: str, run_id: str, sub_experiment: str, **changes: Any) -> Run:
+    """Set fields of one `SubRun`, e.g. `status`, `steps`, `error`, `failed_seeds`. Raises as `update` does.
+
+    When a sub-experiment ends, the hashes of its records are noted, so that a later edit of a record is seen.
+    """
+
+    def change(run: Run) -> Run:
+        if sub_experiment not in run.sub_experiments:
+            known = ", ".join(run.sub_experiments)
+            raise UserError(f"Run {run_id} has no sub-experiment '{sub_experiment}'. It has: {known}.")
+        sub = SubRun.model_validate({**run.sub_experiments[sub_experiment].model_dump(), **changes})
+        hashes = dict(run.record_sha256)
+        if sub.status in ("completed", "failed"):
+            hashes |= {
+                fingerprint: sha256_file(home.record(fingerprint))
+                for fingerprint in sub.steps.values()
+                if home.record(fingerprint).is_file()
+            }
+        subs = {**run.sub_experiments, sub_experiment: sub}
+        return run.model_copy(update={"sub_experiments": subs, "record_sha256": hashes})
+
+    return update(home, experiment_id, run_id, change)
+
+
+def finish(home: Home, experiment_id: str, run_id: str, status: RunStatus) -> Run:
+    """The run has ended; `status` says how."""
+    ended = {"status": status, "finished_at": _now()}
+    return update(home, experiment_id, run_id, lambda run: run.model_copy(update=ended))
+
+
+def read_run(home: Home, experiment_id: str, run_id: str) -> Run:
+    """Raises `UserError` if there is none, or if the file is not a run.json."""
+    return _read(folder(home, experiment_id, run_id) / "run.json")
+
+
+def list_runs(home: Home, experiment_id: str) -> list[Run]:
+    """All runs of the experiment, oldest first. Raises `UserError` naming a run.json that cannot be read."""
+    found = (home.results / experiment_id / "runs").glob("*/run.json")
+    return sorted((_read(path) for path in found), key=lambda run: (run.started_at, run.run_id))
+
+
+def list_experiments(home: Home) -> list[str]:
+    """Ids of the experiments that have a run, sorted."""
+    return sorted({path.parent.parent.parent.name for path in home.results.glob("*/runs/*/run.json")})
+
+
+def _read(path: Path) -> Run:
+    try:
+        return Run.model_validate_json(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"There is no run at {path.parent}. `foresight results list` shows what there is.") from error
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path} is not a run.json ({str(error).splitlines()[0]}). Such files are written whole, so it was edited "
+            "or damaged. Move its folder away and run the experiment again: finished steps are not recomputed."
+        ) from error
+
+
+def _lock(path: Path) -> FileLock:
+    return FileLock(path.with_name(".run.lock"))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
