@@ -1,0 +1,23 @@
+"""Fetch every model of a profile at its pinned revision and verify it."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.run_experiment import ProfileName
+from foresight.compute.planner import model_specs
+from foresight.compute.request import RunRequest, resolve
+from foresight.home import Home
+from tasks.preparation import make_model_available
+
+
+@flow(name="download-models", flow_run_name="models-{profile}", task_runner=ThreadPoolTaskRunner(max_workers=4))
+def download_models(profile: ProfileName = "tiny") -> dict[str, str]:
+    """Role -> hash of its weights."""
+    home = Home.from_environment()
+    futures = {
+        role: make_model_available.submit(spec, home)
+        for role, spec in model_specs(resolve(RunRequest(profile=profile))).items()
+    }
+    return {role: future.result() for role, future in futures.items()}

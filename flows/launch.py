@@ -1,0 +1,40 @@
+"""Run a flow from the shell, in this process, and wait for it."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from typing import Any
+
+from flows.server import prefect_api
+from foresight.home import Home
+
+# What a terminal shows: when, what, and the words. The flow run's page has the rest.
+_FORMAT = "%(asctime)s │ {name} │ %(message)s"
+
+
+def launch(name: str, parameters: dict[str, Any], home: Home) -> Any:
+    """Run `flows.<name>` and return what it returned. Raises what it raised."""
+    flow_run, task_run = _FORMAT.format(name="run"), _FORMAT.format(name="%(task_run_name)-22s")
+    os.environ.setdefault("PREFECT_LOGGING_FORMATTERS_STANDARD_FLOW_RUN_FMT", flow_run)
+    os.environ.setdefault("PREFECT_LOGGING_FORMATTERS_STANDARD_TASK_RUN_FMT", task_run)
+    os.environ.setdefault("PREFECT_LOGGING_FORMATTERS_STANDARD_DATEFMT", "%H:%M:%S")
+    with prefect_api(home) as server:
+        if server is not None:
+            server.wait()
+        module = importlib.import_module(f"flows.{name}")
+        from prefect.events.worker import EventsWorker
+        from prefect.exceptions import TerminationSignal
+        from prefect.logging.handlers import APILogWorker
+
+        for chatty in ("prefect.flow_runs.worker", "prefect.task_runner"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+        try:
+            return getattr(module, name)(**parameters)
+        except TerminationSignal as signalled:
+            raise KeyboardInterrupt from signalled
+        finally:
+            # Nothing may be lost: the last lines of a run are its verdict.
+            APILogWorker.drain_all(timeout=5)
+            EventsWorker.drain_all(timeout=5)

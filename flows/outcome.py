@@ -1,0 +1,33 @@
+"""How a run ended, for whoever started it. Free of Prefect, so that the shell can name it without importing that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a flow hands to whoever started it."""
+
+    run_id: str
+    documents: dict[str, dict[str, Any]]  # results.yaml of this run, by experiment id
+    failed: tuple[str, ...]  # labels of calls that failed
+
+    def plus(self, other: Outcome) -> Outcome:
+        return Outcome(self.run_id, {**self.documents, **other.documents}, self.failed + other.failed)
+
+
+class RunFailed(Exception):
+    """Something of a run failed; what did not is assessed all the same. Carries the `outcome`."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(f"failed: {', '.join(outcome.failed)}")
+        self.outcome = outcome
+
+
+def finish(outcome: Outcome) -> Outcome:
+    """The end of a flow: a run in which something failed is a failed flow run, with its results kept."""
+    if outcome.failed:
+        raise RunFailed(outcome)
+    return outcome

@@ -1,0 +1,175 @@
+"""What every flow of the programme does with a job: models → data → smoke test → calls → assessment.
+
+Thin on purpose: Prefect runs the tasks side by side, retries, caches and keeps the history; the planner says what the
+steps are; the backend runs them; the records decide. This module only puts them in order, keeps each run's `run.json`
+up to date, and hears a cancel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
+
+from prefect import allow_failure
+from prefect.client.orchestration import get_client
+from prefect.futures import PrefectFuture, wait
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+
+from flows.outcome import Outcome
+from foresight.compute import ledger, planner
+from foresight.compute.backend import Backend, Call
+from foresight.compute.local import LocalBackend
+from foresight.compute.planner import StepPlan
+from foresight.compute.request import Job
+from foresight.compute.tracking import Tracker, earlier_record
+from foresight.errors import StepFailed
+from foresight.home import Home
+from tasks.assessment import assess, stub
+from tasks.calls import call_key, is_done, task_for
+from tasks.preparation import make_model_available, prepare_data
+
+CANCEL_CHECK_S = 1.0
+MAX_CALLS = 64  # threads that wait, not processes that work: the backend's slots bound those
+
+
+def current_run_id() -> str:
+    """Sorts by time, and stays the same when Prefect retries the flow run."""
+    return f"{flow_run.scheduled_start_time:%Y%m%d-%H%M%S}-{str(flow_run.id)[:6]}"
+
+
+def run_job(job: Job, home: Home) -> Outcome:
+    """Run a job inside a flow. A step that fails neither stops its siblings nor hides their results."""
+    home.require_writable()
+    run_id = current_run_id()
+    ledger.withdraw_cancel(home, run_id)
+    for experiment_id in job.skipped:
+        get_run_logger().warning(f"{experiment_id}: skipped, none of its sub-experiments has a handler yet")
+    tracker = Tracker(home, job, run_id)
+    if job.request.stub_mode:
+        tracker.begin(None)
+        failed: tuple[str, ...] = ()
+        wait([stub.submit(s.experiment.short, sub.id) for s in job.selections for sub in s.sub_experiments])
+    else:
+        failed = _measure(job, home, run_id, tracker)
+    tracker.finish("failed" if failed else "completed")
+    documents = tracker.documents()
+    wait([assess.submit(s.experiment.short, documents[s.experiment.id]) for s in job.selections])
+    return Outcome(run_id, documents, failed)
+
+
+def _measure(job: Job, home: Home, run_id: str, tracker: Tracker) -> tuple[str, ...]:
+    prepare(job, home)
+    plan = planner.plan_steps(job, home, run_id)
+    for line in planner.withdraw_broken(plan, home):
+        get_run_logger().warning(line)
+    _announce(plan, home)
+    tracker.begin(plan)
+    try:
+        with closing(LocalBackend(home)) as backend:
+            return tuple(_run_calls(plan, backend, run_id, home, tracker))
+    except BaseException:  # Ctrl-C, a cancel, a smoke test that failed: the run says so, then it goes on upwards
+        tracker.finish("cancelled" if ledger.cancel_requested(home, run_id) else "failed")
+        raise
+
+
+def run_smoke_test(job: Job, home: Home) -> Outcome:
+    """The smoke step of a job, alone."""
+    run_id = current_run_id()
+    ledger.withdraw_cancel(home, run_id)
+    prepare(job, home)
+    call, *_ = planner.plan_steps(job, home, run_id).calls()
+    with closing(LocalBackend(home)) as backend:
+        failures = _follow([_submit(call, [], backend, run_id, home)], run_id, home, None)
+    return Outcome(run_id, {}, tuple(failures))
+
+
+def prepare(job: Job, home: Home) -> None:
+    """Models and data sets side by side. Raises what the first of them raised."""
+    futures: list[PrefectFuture[Any]] = [
+        make_model_available.submit(s, home) for s in planner.model_specs(job).values()
+    ]
+    futures += [prepare_data.submit(spec, home) for spec in planner.data_specs(job).values()]
+    for future in futures:
+        future.result()
+
+
+def _announce(plan: StepPlan, home: Home) -> None:
+    say = get_run_logger().info
+    recorded = [step for step in plan.steps if is_done(step, home)]
+    say(f"{len(plan.steps)} steps, {len(recorded)} of them recorded already")
+    for step in plan.steps:
+        if step not in recorded:
+            say(f"to run: {step.label}: {planner.why(step, earlier_record(home, step))}")
+
+
+def _run_calls(plan: StepPlan, backend: Backend, run_id: str, home: Home, tracker: Tracker) -> list[str]:
+    """Submit every call, each waiting for those that make what it needs. Returns the labels of what failed."""
+    smoke, *calls = plan.calls()
+    failures = _follow([_submit(smoke, [], backend, run_id, home)], run_id, home, tracker)
+    if failures:
+        raise StepFailed(
+            f"the smoke test failed, so nothing was run: {failures[smoke.label]}", cause="needs", retryable=False
+        )
+    made_by: dict[str, PrefectFuture[Any]] = {}
+    submitted = []
+    for call in calls:
+        upstream = {id(made_by[fp]): made_by[fp] for s in call.steps for fp in s.needs.values() if fp in made_by}
+        future = _submit(call, list(upstream.values()), backend, run_id, home)
+        submitted.append(future)
+        made_by.update({step.fingerprint: future[1] for step in call.steps})
+    return list(_follow(submitted, run_id, home, tracker))
+
+
+Submitted = tuple[Call, PrefectFuture[Any]]
+
+
+def _submit(call: Call, upstream: list[PrefectFuture[Any]], backend: Backend, run_id: str, home: Home) -> Submitted:
+    future = task_for(call, home).submit(
+        call_key(call), call.label, call, backend, run_id, home, wait_for=[allow_failure(f) for f in upstream]
+    )
+    return call, future
+
+
+def _follow(submitted: Sequence[Submitted], run_id: str, home: Home, tracker: Tracker | None) -> dict[str, str]:
+    """Wait for all, hearing a cancel meanwhile; note each end. Returns label -> error of what failed."""
+    pending = {future: call for call, future in submitted}
+    failures: dict[str, str] = {}
+    try:
+        while pending:
+            for future in wait(list(pending), timeout=CANCEL_CHECK_S).done:
+                call = pending.pop(future)
+                error = _error_of(future)
+                if error is not None:
+                    failures[call.label] = str(error)
+                    get_run_logger().error(f"{call.label}: {error}")
+                for step in call.steps if tracker else ():
+                    tracker.step_ended(step, None if error is None else str(error))
+            if pending and _cancelling():
+                ledger.request_cancel(home, run_id)
+    except (
+        BaseException
+    ):  # Ctrl-C or Prefect's TerminationSignal: local work stops with its run; then it goes on upwards
+        ledger.request_cancel(home, run_id)
+        wait(list(pending), timeout=10)
+        raise
+    return failures
+
+
+def _error_of(future: PrefectFuture[Any]) -> BaseException | None:
+    state = future.state
+    if state.is_completed():
+        return None
+    try:
+        future.result()
+    except Exception as error:  # noqa: BLE001 - a step's end is reported whatever it was, never raised past its siblings
+        return error
+    return RuntimeError(f"ended as {state.name}")
+
+
+def _cancelling() -> bool:
+    """Whether a person has asked Prefect to cancel this flow run."""
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(flow_run.id).state
+    return state is not None and (state.is_cancelling() or state.is_cancelled())

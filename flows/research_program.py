@@ -1,0 +1,69 @@
+"""The whole programme: phase after phase, each behind its gate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+from prefect import flow
+from prefect.logging import get_run_logger
+from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
+
+from flows.outcome import Outcome, finish
+from flows.pipeline import MAX_CALLS, run_job
+from flows.run_experiment import Budget, Compute, Gpu, PlanFile, ProfileName, Refresh, Seeds, StubMode, SubExperiments
+from foresight.compute.request import Job, RunRequest, resolve
+from foresight.home import Home
+from foresight.results import gates
+
+
+@flow(
+    name="research-program", flow_run_name="program-{profile}", task_runner=ThreadPoolTaskRunner(max_workers=MAX_CALLS)
+)
+def research_program(
+    experiment: Annotated[list[str] | None, Field(description="Only these, e.g. `c1`. Empty: all.")] = None,
+    sub_experiment: SubExperiments = None,
+    stub_mode: StubMode = False,
+    profile: ProfileName = "tiny",
+    compute: Compute = "local",
+    gpu: Gpu = None,
+    budget: Budget = None,
+    seeds: Seeds = None,
+    refresh: Refresh = False,
+    plan: PlanFile = None,
+) -> Outcome:
+    """Run every experiment that has handlers; a phase starts only if the gate before it lets it."""
+    request = RunRequest(
+        tuple(experiment or ()),
+        tuple(sub_experiment or ()),
+        stub_mode,
+        profile,
+        compute,
+        gpu,
+        budget,
+        seeds,
+        refresh,
+        plan,
+    )
+    return finish(run_program(resolve(request), Home.from_environment()))
+
+
+def run_program(job: Job, home: Home) -> Outcome:
+    """Phases in order. A gate that does not let the next phase start ends the programme, and the log says why."""
+    logger = get_run_logger()
+    total: Outcome | None = None
+    skipped = job.skipped
+    for phase in sorted({selection.experiment.phase for selection in job.selections}):
+        gate = job.plan.gate_before(phase)
+        if gate is not None:
+            state = gates.state_of(gate, job.plan, job.profile, home)
+            logger.info(f"{gate.id}: {state.status}: {state.reason}")
+            if not state.lets_through:
+                logger.warning(f"phase {phase} is not started: {gate.id} is {state.status}")
+                break
+        selections = tuple(s for s in job.selections if s.experiment.phase == phase)
+        outcome = run_job(replace(job, selections=selections, skipped=skipped), home)
+        skipped = ()
+        total = outcome if total is None else total.plus(outcome)
+    return total or Outcome("", {}, ())

@@ -1,0 +1,171 @@
+"""The Prefect API that a run talks to.
+
+Where `PREFECT_API_URL` is set (the environment or a Prefect profile), that server is used. Otherwise the run brings a
+server of its own: on loopback, on a free port, with its database under FORESIGHT_HOME, so that no account and no
+set-up is needed and the history of runs stays. It dies with the run, also when the run is killed with -9: it watches
+a pipe that only the run holds open.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from foresight.errors import UserError
+from foresight.home import Home
+
+STARTUP_TIMEOUT_S = 120.0
+
+
+def prefect_environment(home: Home) -> dict[str, str]:
+    """Settings for Prefect, here and in the server: state under FORESIGHT_HOME, nothing sent anywhere, quiet."""
+    return {
+        "PREFECT_HOME": str(home.prefect),
+        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home.prefect}/prefect.db",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def configured_api_url() -> str | None:
+    """The API that the user has chosen, from the environment or the active Prefect profile; read without Prefect."""
+    if url := os.environ.get("PREFECT_API_URL"):
+        return url
+    import tomllib
+
+    profiles = Path(os.environ.get("PREFECT_HOME", Path.home() / ".prefect")) / "profiles.toml"
+    try:
+        content = tomllib.loads(profiles.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{profiles} is no valid TOML ({error}). Mend or remove it, then run again.") from error
+    active = os.environ.get("PREFECT_PROFILE", content.get("active", ""))
+    return content.get("profiles", {}).get(active, {}).get("PREFECT_API_URL")
+
+
+class OwnServer:
+    """A Prefect server of this run's own. `start` returns at once; `wait` until it answers."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._process: subprocess.Popen[bytes] | None = None
+        # Two fresh servers must not migrate one database at the same time.
+        self._starting = FileLock(home.prefect / "starting.lock")
+        self.url = ""
+
+    def start(self) -> None:
+        self._home.prefect.mkdir(parents=True, exist_ok=True)
+        self._starting.acquire()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}/api"
+        self._log = self._home.prefect / "server.log"
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "flows.server", str(port)],
+                env={**os.environ, **prefect_environment(self._home), "PREFECT_API_URL": self.url},
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait(self) -> None:
+        """Raises `UserError` if the server dies or does not answer in time."""
+        assert self._process is not None
+        deadline = time.monotonic() + STARTUP_TIMEOUT_S
+        try:
+            while time.monotonic() < deadline:
+                if self._process.poll() is not None:
+                    break
+                try:
+                    with urllib.request.urlopen(f"{self.url}/health", timeout=2):
+                        return
+                except (urllib.error.URLError, OSError):
+                    time.sleep(0.1)
+        finally:
+            self._starting.release()
+        last = self._log.read_text(errors="replace").strip().splitlines()[-3:]
+        self.stop()
+        raise UserError(
+            "The Prefect server of this run did not start. Its last words: "
+            + (" / ".join(last) or "none")
+            + f". The whole log is {self._log}; `foresight doctor` checks the pins it depends on."
+        )
+
+    def stop(self) -> None:
+        if self._starting.is_locked:
+            self._starting.release()
+        if self._process is None:
+            return
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+
+@contextmanager
+def prefect_api(home: Home, *, log_level: str = "INFO") -> Iterator[OwnServer | None]:
+    """Environment for Prefect in this process, and a server if the user has chosen none.
+
+    Yields the server that is still starting (call `wait` before the first flow), or None if one is configured.
+    """
+    url = configured_api_url()
+    server = None
+    if url is None:
+        server = OwnServer(home)
+        server.start()
+        os.environ.update(prefect_environment(home))
+        os.environ["PREFECT_API_URL"] = server.url
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", log_level)
+    try:
+        yield server
+    finally:
+        if server is not None:
+            server.stop()
+
+
+def _serve(port: int) -> None:
+    """The server's own process: ends as soon as the run that started it is gone."""
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        os.killpg(0, signal.SIGKILL)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run; the server goes when the run has gone
+    threading.Thread(target=watch, daemon=True).start()
+    import uvicorn
+
+    uvicorn.run(
+        "prefect.server.api.server:create_app",
+        factory=True,
+        host="127.0.0.1",
+        port=port,
+        log_level="error",
+        lifespan="on",
+    )
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))

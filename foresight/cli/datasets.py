@@ -1,0 +1,87 @@
+"""`foresight datasets prepare | list | verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from foresight.cli.output import console, print_json, table
+from foresight.cli.run import AsJson, ProfileName
+from foresight.data.manifest import DataSpec, find
+from foresight.errors import UserError
+from foresight.home import Home
+from foresight.plan.loader import load_profile
+from foresight.plan.parts import did_you_mean
+
+app = typer.Typer(no_args_is_help=True, help="Data sets: make them, list them, check every pixel.")
+Name = Annotated[str | None, typer.Argument(help="A data set of the profile; all of them by default.")]
+
+
+@app.command(help="Make a profile's data sets; those with raw files need to be told where they lie.")
+def prepare(
+    name: Name = None,
+    profile: ProfileName = "tiny",
+    source: Annotated[Path | None, typer.Option("--from", metavar="FOLDER", help="The downloaded raw files.")] = None,
+) -> None:
+    from foresight.data.dataset import prepare as make
+
+    home = Home.from_environment()
+    home.require_writable()
+    for spec in _specs(name, profile):
+        manifest = make(spec, home, root=source).manifest
+        console.print(
+            f"{spec.name}: {len(manifest.items)} items from {len(manifest.sources)} sources, {manifest.sha256[:12]}"
+        )
+
+
+@app.command("list", help="What a profile needs, and what of it is here.")
+def list_(profile: ProfileName = "tiny", as_json: AsJson = False) -> None:
+    from foresight.data.dataset import catalogue
+
+    rows = catalogue(_specs(None, profile), Home.from_environment())
+    if as_json:
+        print_json([{**vars(row), "folder": str(row.folder), "licences": list(row.licences)} for row in rows])
+        return
+    cells = [
+        [
+            row.name,
+            row.recipe,
+            row.state,
+            _text(row.n_items),
+            _text(row.n_sources),
+            (row.sha256 or "–")[:12],
+            str(row.folder),
+        ]
+        for row in rows
+    ]
+    console.print(table(["data set", "recipe", "state", "items", "sources", "sha256", "folder"], cells))
+
+
+@app.command(help="Compare every pixel with its hash. Exit 1 if one differs.")
+def verify(name: Name = None, profile: ProfileName = "tiny") -> None:
+    from foresight.data.dataset import prepare as open_whole
+    from foresight.data.dataset import verify as problems_of
+
+    home = Home.from_environment()
+    broken = False
+    for spec in _specs(name, profile):
+        if find(spec, home) is None:
+            console.print(f"{spec.name}: not prepared")
+            continue
+        problems = problems_of(open_whole(spec, home))
+        broken |= bool(problems)
+        console.print(f"{spec.name}: " + ("; ".join(problems[:5]) if problems else "whole"))
+    raise typer.Exit(1 if broken else 0)
+
+
+def _specs(name: str | None, profile_name: str) -> list[DataSpec]:
+    data = load_profile(profile_name).data
+    if name is not None and name not in data:
+        raise UserError(f"Profile {profile_name} has no data set '{name}'{did_you_mean(name, list(data))}")
+    return [DataSpec(name=key, **choice.model_dump()) for key, choice in data.items() if name in (None, key)]
+
+
+def _text(value: int | None) -> str:
+    return "–" if value is None else str(value)

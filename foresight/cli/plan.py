@@ -1,0 +1,37 @@
+"""`foresight plan show | validate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from foresight.cli.output import console, print_json
+from foresight.cli.run import AsJson
+from foresight.plan import render
+from foresight.plan.loader import load_plan
+
+app = typer.Typer(no_args_is_help=True, help="The plan: experiments, criteria fixed in advance, gates.")
+File = Annotated[Path | None, typer.Argument(help="A plan file; default: the packaged one.")]
+
+
+@app.command(help="Experiments by phase, what of them is implemented, criteria and gates.")
+def show(file: File = None, as_json: AsJson = False) -> None:
+    plan = load_plan(file)
+    if as_json:
+        print_json(render.as_json(plan))
+        return
+    for renderable in render.renderables(plan):
+        console.print(renderable)
+
+
+@app.command(help="Check a plan strictly; every problem is named with its line. Exit 2 if there is one.")
+def validate(file: File = None) -> None:
+    plan = load_plan(file)
+    subs = [sub for experiment in plan.experiments for sub in experiment.sub_experiments]
+    ready = sum(sub.implemented for sub in subs)
+    console.print(
+        f"valid: {len(plan.experiments)} experiments, {len(subs)} sub-experiments ({ready} with handlers), "
+        f"{sum(len(e.criteria) for e in plan.experiments)} criteria, {len(plan.gates)} gates"
+    )

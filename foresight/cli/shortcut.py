@@ -1,0 +1,108 @@
+"""A job without Prefect: answered from the records, or run in this very process."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from foresight.compute import planner
+from foresight.compute.backend import Call, StepOutcome
+from foresight.compute.request import Job
+from foresight.compute.tracking import Tracker
+from foresight.home import Home
+from foresight.results import runs
+from foresight.results.record import read_record
+
+
+def recorded_already(job: Job, home: Home) -> dict[str, dict[str, Any]] | None:
+    """The results, if every step of the job has a sound record; None if there is anything to do.
+
+    Where the newest run of an experiment is not about exactly these steps (its plan or code was changed and changed
+    back), a run is entered that is, so that what is shown is what was asked for.
+    """
+    if job.request.refresh:
+        return None
+    try:
+        plan = planner.plan_steps(job, home, "")
+    except planner.Unprepared:
+        return None
+    for step in plan.steps:
+        if planner.state_of(step, home) != "recorded":
+            return None
+        record = read_record(home, step.fingerprint)
+        if record is None or not planner.is_sound(record, home, thorough=False):
+            return None
+    run_id = _covering_run(job, plan, home)
+    if run_id is None:
+        run_id = new_run_id()
+        tracker = Tracker(home, job, run_id)
+        tracker.begin(plan)
+        for step in plan.seeded.values():
+            tracker.step_ended(step, None)
+        tracker.finish("completed")
+    return Tracker(home, job, run_id).documents()
+
+
+def new_run_id() -> str:
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def _covering_run(job: Job, plan: planner.StepPlan, home: Home) -> str | None:
+    """The newest run of every experiment of the job, if it is one run and is about exactly these steps."""
+    found = set()
+    for selection in job.selections:
+        all_runs = [run for run in runs.list_runs(home, selection.experiment.id) if run.level == job.profile.name]
+        newest = all_runs[-1] if all_runs else None
+        if newest is None or newest.status != "completed" or newest.plan_hash != selection.experiment.hash:
+            return None
+        for sub in selection.sub_experiments:
+            wanted = {seed: step.fingerprint for seed, step in plan.of(selection.experiment.id, sub.id).items()}
+            if newest.sub_experiments[sub.id].steps != wanted:
+                return None
+        found.add(newest.run_id)
+    return found.pop() if len(found) == 1 else None
+
+
+def run_in_process(job: Job, home: Home) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
+    """Every step here, one after another, nothing captured: a breakpoint in a handler works. No Prefect, no isolation."""
+    from foresight.compute.run_step import run_call
+    from foresight.data.dataset import prepare
+    from foresight.models.download import make_available
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    run_id = new_run_id()
+    tracker = Tracker(home, job, run_id)
+    failed: list[str] = []
+    if job.request.stub_mode:
+        tracker.begin(None)
+    else:
+        for model in planner.model_specs(job).values():
+            make_available(model, home)
+        for data in planner.data_specs(job).values():
+            prepare(data, home)
+        plan = planner.plan_steps(job, home, run_id)
+        planner.withdraw_broken(plan, home)
+        tracker.begin(plan)
+        for call in plan.calls():
+            failed += _run(call, home, run_id, tracker, run_call)
+    tracker.finish("failed" if failed else "completed")
+    return tracker.documents(), tuple(failed)
+
+
+def _run(
+    call: Call, home: Home, run_id: str, tracker: Tracker, run_call: Callable[..., list[StepOutcome]]
+) -> list[str]:
+    by_fingerprint = {step.fingerprint: step for step in call.steps}
+    print(f"── {call.label}", flush=True)
+    failed = []
+    for outcome in run_call(call, home, call_id=f"in-process-{secrets.token_hex(3)}", run_id=run_id, capture=False):
+        step = by_fingerprint[outcome.fingerprint]
+        error = None if outcome.status == "completed" else outcome.error or outcome.status
+        tracker.step_ended(step, error)
+        if error is not None:
+            failed.append(step.label)
+            print(f"{step.label} failed: {error}", flush=True)
+    return failed

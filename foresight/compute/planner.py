@@ -1,0 +1,284 @@
+"""From a job to its steps: what must be computed, in which order, under which identity, and why.
+
+Planning needs the weights' hashes and the data sets' manifests, since both bear identity; `Unprepared` says which of
+them are not there yet. Nothing heavy is imported: a plan whose steps are all recorded is answered from the records.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from foresight.compute.backend import Call
+from foresight.compute.code_identity import code_identity
+from foresight.compute.request import Job
+from foresight.compute.step import Resources, Step
+from foresight.data.manifest import DataSpec, Manifest, find
+from foresight.errors import UserError
+from foresight.features.points import extraction_identity
+from foresight.files import sha256_file
+from foresight.home import Home
+from foresight.metrics.weights import lpips_weights_sha256
+from foresight.models.identity import ModelSpec, identity
+from foresight.plan.schema import Experiment, ModelChoice, Need, SubExperiment
+from foresight.results.record import ModelIdentity, Record, finished, read_record
+
+LIBRARIES = ("numpy", "scipy", "scikit-learn", "scikit-image", "torch", "transformers", "diffusers", "lpips")
+"""Versions that bear on the numbers of a sub-experiment. An extraction names its own, fewer."""
+
+SMOKE_VERSION = 1
+
+
+class Unprepared(Exception):
+    """Models or data sets that the plan needs are not on this machine yet."""
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """One seed of one sub-experiment."""
+
+    experiment_id: str
+    sub_experiment: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    smoke: Step
+    extract: tuple[Step, ...]
+    seeded: Mapping[Seeded, Step]
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return (self.smoke, *self.extract, *self.seeded.values())
+
+    def of(self, experiment_id: str, sub_experiment: str) -> dict[int, Step]:
+        return {
+            key.seed: step
+            for key, step in self.seeded.items()
+            if (key.experiment_id, key.sub_experiment) == (experiment_id, sub_experiment)
+        }
+
+    def calls(self) -> list[Call]:
+        """In an order in which every need comes before what needs it; extractions of one model travel together."""
+        by_model: dict[str, list[Step]] = {}
+        for step in self.extract:
+            by_model.setdefault(step.identity["role"], []).append(step)
+        extractions = [Call(tuple(steps)) for steps in by_model.values()]
+        return [Call((self.smoke,)), *extractions, *(Call((step,)) for step in self.seeded.values())]
+
+
+def model_specs(job: Job) -> dict[str, ModelSpec]:
+    """The models that the job needs, by role."""
+    roles = {need.role for _, sub in _subs(job) for need in job.profile.needs_of(sub)}
+    roles |= {role for _, sub in _subs(job) for role in sub.models}
+    return {role: model_spec(role, job.profile.models[role]) for role in sorted(roles)}
+
+
+def model_spec(role: str, choice: ModelChoice) -> ModelSpec:
+    return ModelSpec(role, choice.id, choice.revision or "", choice.stand_in)
+
+
+def data_specs(job: Job) -> dict[str, DataSpec]:
+    """The data sets that the job needs, by name."""
+    names = {name for _, sub in _subs(job) if (name := job.profile.for_sub_experiment(sub.id).data)}
+    return {name: DataSpec(name=name, **job.profile.data[name].model_dump()) for name in sorted(names)}
+
+
+def plan_steps(job: Job, home: Home, run_id: str) -> StepPlan:
+    """`run_id` marks what `--refresh` forces. Raise `Unprepared` where a model or a data set is missing, so that its identity is not known yet."""
+    specs = model_specs(job)
+    identities = {}
+    for role, spec in specs.items():
+        try:
+            identities[role] = identity(spec, home)
+        except UserError as error:
+            raise Unprepared(str(error)) from error
+    data = data_specs(job)
+    manifests = {}
+    for name, data_spec in data.items():
+        manifest = find(data_spec, home)
+        if manifest is None:
+            raise Unprepared(f"data set {name}")
+        manifests[name] = manifest
+
+    planning = _Planning(job, run_id, specs, identities, data, manifests)
+    seeded = {
+        Seeded(experiment.id, sub.id, seed): planning.sub_experiment(experiment, sub, seed)
+        for experiment, sub in _subs(job)
+        for seed in job.seeds
+    }
+    return StepPlan(planning.smoke(), tuple(planning.extracts.values()), seeded)
+
+
+class _Planning:
+    """The steps of one job; extractions are shared by all that need them."""
+
+    def __init__(
+        self,
+        job: Job,
+        run_id: str,
+        specs: dict[str, ModelSpec],
+        identities: dict[str, ModelIdentity],
+        data: dict[str, DataSpec],
+        manifests: dict[str, Manifest],
+    ) -> None:
+        self.job, self.specs, self.identities, self.data, self.manifests = job, specs, identities, data, manifests
+        self.run_id = run_id
+        self.extracts: dict[str, Step] = {}
+
+    def smoke(self) -> Step:
+        return Step(
+            kind="smoke",
+            label="smoke test",
+            profile=self.job.profile.name,
+            identity={
+                "kind": "smoke",
+                "version": SMOKE_VERSION,
+                "models": {role: model.model_dump() for role, model in self.identities.items()},
+                "versions": versions("torch", "transformers", "diffusers"),
+            },
+            work={"model_specs": {role: spec.to_json() for role, spec in self.specs.items()}, **self._refresh()},
+            resources=self._resources("extract"),
+        )
+
+    def extract(self, data_name: str, need: Need) -> tuple[str, Step]:
+        """The name that a handler knows the features by, and the step that makes them."""
+        name = f"{data_name}/{need}"
+        if name not in self.extracts:
+            spec, manifest = self.data[data_name], self.manifests[data_name]
+            choice = self.job.profile.models[need.role]
+            self.extracts[name] = Step(
+                kind="extract",
+                label=f"{need.role} {need.point} {data_name}" + (f"@{need.side}" if need.side else ""),
+                profile=self.job.profile.name,
+                identity=extraction_identity(
+                    model=self.identities[need.role],
+                    role=need.role,
+                    point=need.point,
+                    data=manifest.sha256,
+                    side=need.side,
+                    dtype=choice.dtype,
+                ),
+                work={
+                    "data_spec": spec.model_dump(mode="json"),
+                    "model_spec": self.specs[need.role].to_json(),
+                    "batch_size": choice.batch_size,
+                },
+                resources=self._resources("extract"),
+            )
+        return name, self.extracts[name]
+
+    def sub_experiment(self, experiment: Experiment, sub: SubExperiment, seed: int) -> Step:
+        assert sub.handler is not None
+        profile = self.job.profile
+        settings = profile.for_sub_experiment(sub.id)
+        data_name = settings.data
+        needs = dict(self.extract(data_name, need) for need in profile.needs_of(sub)) if data_name else {}
+        roles = {need.role for need in profile.needs_of(sub)} | set(sub.models)
+        names = [data_name] if data_name else []
+        return Step(
+            kind="sub_experiment",
+            label=f"{experiment.short}/{sub.id} seed {seed}",
+            profile=profile.name,
+            identity={
+                "kind": "sub_experiment",
+                "experiment": experiment.id,
+                "sub_experiment": sub.id,
+                "profile": profile.name,
+                "handler": sub.handler,
+                "code": code_identity(sub.handler),
+                "parameters": settings.parameters,
+                "split": list((settings.split or profile.split).fractions),
+                "seed": seed,
+                "data": {name: self.manifests[name].sha256 for name in names},
+                "features": {name: step.fingerprint for name, step in needs.items()},
+                "models": {role: self.identities[role].model_dump() for role in sorted(roles)},
+                "metric_weights": {name: lpips_weights_sha256() for name in sub.metric_weights},
+                "versions": versions(*LIBRARIES),
+            },
+            work={
+                "data_specs": {name: self.data[name].model_dump(mode="json") for name in names},
+                "model_specs": {role: self.specs[role].to_json() for role in sub.models},
+                **self._refresh(),
+            },
+            needs={name: step.fingerprint for name, step in needs.items()},
+            resources=self._resources("sub_experiment", sub),
+        )
+
+    def _refresh(self) -> dict[str, Any]:
+        return {"refresh": self.run_id} if self.job.request.refresh else {}
+
+    def _resources(self, kind: Any, sub: SubExperiment | None = None) -> Resources:
+        wanted = self.job.profile.resources_of(kind, sub).model_dump(include={"device", "timeout_s", "memory_gb"})
+        return Resources(**{key: value for key, value in wanted.items() if value is not None})
+
+
+def _subs(job: Job) -> list[tuple[Experiment, SubExperiment]]:
+    return [(selection.experiment, sub) for selection in job.selections for sub in selection.sub_experiments]
+
+
+@cache
+def _version(library: str) -> str:
+    return importlib.metadata.version(library)
+
+
+def versions(*libraries: str) -> dict[str, str]:
+    return {library: _version(library) for library in libraries}
+
+
+def is_sound(record: Record, home: Home, *, thorough: bool) -> bool:
+    """Whether every artifact is there with its size, and with `thorough` its hash too."""
+    for artifact in record.artifacts:
+        path = home.root / artifact.path
+        try:
+            if path.stat().st_size != artifact.size_bytes or (thorough and sha256_file(path) != artifact.sha256):
+                return False
+        except FileNotFoundError:
+            return False
+    return True
+
+
+def withdraw_broken(plan: StepPlan, home: Home) -> list[str]:
+    """Move aside records that cannot be read or whose artifacts are damaged. Returns a line for each.
+
+    What the steps that will run read is checked by hash; everything else by size, so that a plan with nothing to do
+    stays fast (`results verify` hashes it all).
+    """
+    needed = {fp for step in plan.steps if state_of(step, home) != "recorded" for fp in step.needs.values()}
+    lines = []
+    for step in plan.steps:
+        path = home.record(step.fingerprint)
+        try:
+            record = read_record(home, step.fingerprint)
+        except ValueError as error:
+            record, reason = None, f"its record cannot be read ({str(error).splitlines()[0]})"
+        else:
+            if record is None or is_sound(record, home, thorough=step.fingerprint in needed):
+                continue
+            reason = "an artifact of it is missing or damaged"
+        path.replace(path.with_name("record.broken.json"))
+        lines.append(f"{step.label}: {reason}; computing it again")
+    return lines
+
+
+def state_of(step: Step, home: Home) -> str:
+    """`recorded`, `broken record`, `forced` or `to run`."""
+    refresh = step.work.get("refresh")
+    try:
+        if finished(home, step.fingerprint, refresh) is not None:
+            return "recorded"
+        return "forced" if refresh and read_record(home, step.fingerprint) else "to run"
+    except ValueError:
+        return "broken record"
+
+
+def why(step: Step, earlier: Record | None) -> str:
+    """What differs from the newest earlier record of the same step, in words."""
+    if earlier is None:
+        return "first time"
+    changed = [key for key in step.identity if step.identity[key] != earlier.identity.get(key)]
+    return "changed: " + ", ".join(changed) if changed else "no record"

@@ -1,0 +1,128 @@
+"""What a user asked for, checked before anything starts.
+
+A `RunRequest` carries the shell's options under their own names; `resolve` turns it into a `Job` (plan, profile,
+experiments, seeds) or raises one `UserError`. Flows and the shell share it, so that a form in the Prefect UI and a
+command line are refused for the same reasons in the same words.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from foresight.compute.gpus import gpu_class
+from foresight.errors import UserError
+from foresight.plan.loader import load_plan_and_profile
+from foresight.plan.schema import Experiment, Plan, Profile, SubExperiment
+
+COMPUTES = ("local", "modal")
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    experiments: tuple[str, ...] = ()  # ids or short names; none: every experiment of the plan
+    sub_experiments: tuple[str, ...] = ()  # none: all
+    stub_mode: bool = False
+    profile: str = "tiny"
+    compute: str = "local"
+    gpu: str | None = None
+    budget: float | None = None
+    seeds: int | None = None
+    refresh: bool = False
+    plan: str | None = None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What to run of one experiment, and what of it has no handler."""
+
+    experiment: Experiment
+    sub_experiments: tuple[SubExperiment, ...]
+    not_implemented: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    request: RunRequest
+    plan: Plan
+    profile: Profile
+    selections: tuple[Selection, ...]
+    skipped: tuple[str, ...]  # experiments left out for want of handlers
+    seeds: tuple[int, ...]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}."
+
+
+def resolve(request: RunRequest) -> Job:
+    """Raise `UserError` on anything that cannot be run as asked; read only the plan, import nothing heavy."""
+    plan, profile = load_plan_and_profile(Path(request.plan) if request.plan else None, request.profile)
+    if request.compute not in COMPUTES:
+        raise UserError(f"Unknown compute '{request.compute}'. {did_you_mean(request.compute, COMPUTES)}")
+    if request.compute == "modal":
+        raise UserError(
+            "--compute modal is not part of this version: GPU calls through Modal are still being built. "
+            "Use --compute local, which runs the same steps in processes of this machine."
+        )
+    if request.gpu is not None:
+        gpu_class(request.gpu)
+        if request.compute == "local":
+            raise UserError("--gpu chooses a GPU class of Modal and does nothing with --compute local. Leave it out.")
+    if request.budget is not None and not request.budget > 0:
+        raise UserError(f"A budget must be more than 0 dollars, not {request.budget:g}.")
+    if request.seeds is not None and request.seeds < 1:
+        raise UserError(f"--seeds must be at least 1, not {request.seeds}.")
+
+    wanted = [plan.experiment(name) for name in request.experiments] or list(plan.experiments)
+    selections, skipped = [], []
+    for experiment in dict.fromkeys(wanted):
+        selection = _select(experiment, request)
+        if selection is None:
+            skipped.append(experiment.id)
+        else:
+            selections.append(selection)
+    unknown = [s for s in request.sub_experiments if not any(s == sub.id for e in wanted for sub in e.sub_experiments)]
+    if unknown:
+        known = [sub.id for e in wanted for sub in e.sub_experiments]
+        raise UserError(f"Unknown sub-experiment '{unknown[0]}'. {did_you_mean(unknown[0], known)}")
+    if not selections:
+        raise UserError("Nothing in this selection has a handler. `foresight plan show` says what is implemented.")
+    return Job(request, plan, profile, tuple(selections), tuple(skipped), _seeds(request, profile))
+
+
+def require_implemented(job: Job) -> None:
+    """`run` names its experiment, so one without handlers is a refusal, not something to skip."""
+    if job.skipped:
+        raise UserError(
+            f"{job.skipped[0]} is not implemented: none of its sub-experiments has a handler. "
+            "`foresight plan show` says what is; --stub-mode rehearses it without measuring anything."
+        )
+
+
+def _select(experiment: Experiment, request: RunRequest) -> Selection | None:
+    chosen = [s for s in experiment.sub_experiments if not request.sub_experiments or s.id in request.sub_experiments]
+    if request.stub_mode:
+        return Selection(experiment, tuple(chosen), ()) if chosen else None
+    missing = tuple(s.id for s in chosen if s.handler is None)
+    if request.sub_experiments and missing:
+        raise UserError(
+            f"{experiment.id}/{missing[0]} is not implemented: the plan gives it no handler. "
+            "Leave it out, or rehearse it with --stub-mode."
+        )
+    ready = tuple(s for s in chosen if s.handler is not None)
+    return Selection(experiment, ready, missing) if ready else None
+
+
+def _seeds(request: RunRequest, profile: Profile) -> tuple[int, ...]:
+    seeds: Sequence[int] = profile.seeds
+    if request.seeds is None or request.seeds == len(seeds):
+        return tuple(seeds)
+    if request.seeds < len(seeds):
+        return tuple(seeds[: request.seeds])
+    extra = (s for s in range(10_000) if s not in seeds)
+    return (*seeds, *(next(extra) for _ in range(request.seeds - len(seeds))))

@@ -1,0 +1,125 @@
+"""Keeping the run.json of each experiment of a job up to date while its steps end, from whoever drives them."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from foresight.compute.planner import Seeded, StepPlan
+from foresight.compute.request import Job
+from foresight.compute.step import Step
+from foresight.home import Home
+from foresight.results import document, runs, view
+from foresight.results.record import Record, read_record
+
+NOT_IMPLEMENTED = "not implemented: the plan gives it no handler"
+NOT_CHOSEN = "not chosen in this run"
+
+
+class Tracker:
+    """One run, over the experiments of a job. `step_ended` may be called from any thread."""
+
+    def __init__(self, home: Home, job: Job, run_id: str) -> None:
+        self._home, self._job, self._run_id = home, job, run_id
+        self._seeds: Mapping[str, Seeded] = {}
+        self._open: dict[tuple[str, str], set[int]] = defaultdict(set)
+        self._errors: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
+        self._lock = threading.Lock()
+
+    def begin(self, plan: StepPlan | None) -> None:
+        """Write every run.json, criteria and fingerprints in it, before the first step. None: a stub run.
+
+        A flow run that Prefect retries keeps its run id and goes on in the run that is there.
+        """
+        for selection in self._job.selections:
+            experiment = selection.experiment
+            chosen = {sub.id for sub in selection.sub_experiments}
+            if not (runs.folder(self._home, experiment.id, self._run_id) / "run.json").exists():
+                runs.new_run(
+                    self._home,
+                    experiment,
+                    self._run_id,
+                    profile=self._job.profile.name,
+                    rank=self._job.profile.rank,
+                    seeds=self._job.seeds,
+                    stub=self._job.request.stub_mode,
+                    skipped={
+                        sub.id: NOT_IMPLEMENTED if sub.id in selection.not_implemented else NOT_CHOSEN
+                        for sub in experiment.sub_experiments
+                        if sub.id not in chosen
+                    },
+                    options={key: value for key, value in vars(self._job.request).items() if value},
+                )
+            for sub in selection.sub_experiments:
+                if plan is None:
+                    self._update(experiment.id, sub.id, status="stub")
+                    continue
+                steps = plan.of(experiment.id, sub.id)
+                self._open[experiment.id, sub.id] = set(steps)
+                self._update(
+                    experiment.id,
+                    sub.id,
+                    status="running",
+                    steps={seed: step.fingerprint for seed, step in steps.items()},
+                    error="",
+                    failed_seeds={},
+                )
+        if plan is not None:
+            self._seeds = {step.fingerprint: key for key, step in plan.seeded.items()}
+
+    def step_ended(self, step: Step, error: str | None) -> None:
+        """Note how a seed ended; the sub-experiment ends with its last seed."""
+        key = self._seeds.get(step.fingerprint)
+        if key is None:
+            return
+        pair = (key.experiment_id, key.sub_experiment)
+        with self._lock:
+            self._open[pair].discard(key.seed)
+            if error is not None:
+                self._errors[pair][key.seed] = error.splitlines()[0] if error else "failed"
+            if self._open[pair]:
+                return
+            errors = dict(self._errors[pair])
+        first = next(iter(errors.values()), "")
+        status = "failed" if errors else "completed"
+        self._update(*pair, status=status, error=first, failed_seeds=errors)
+
+    def finish(self, status: Literal["completed", "failed", "cancelled"]) -> None:
+        """End every run and rebuild what people read."""
+        for selection in self._job.selections:
+            runs.finish(self._home, selection.experiment.id, self._run_id, status)
+            view.rebuild(self._home, selection.experiment.id)
+
+    def documents(self) -> dict[str, dict[str, Any]]:
+        """results.yaml by experiment: the experiment's, or this run's own where a higher profile hides it there."""
+        found = {}
+        for selection in self._job.selections:
+            experiment_id = selection.experiment.id
+            run = runs.read_run(self._home, experiment_id, self._run_id)
+            shown = view.read(self._home, experiment_id)
+            if shown is None or (shown["profile"], shown["plan_hash"]) != (run.level, run.plan_hash):
+                shown = document.of_run(self._home, run).content
+            found[experiment_id] = dict(shown)
+        return found
+
+    def _update(self, experiment_id: str, sub_experiment: str, **changes: object) -> None:
+        runs.update_sub_experiment(self._home, experiment_id, self._run_id, sub_experiment, **changes)
+
+
+def earlier_record(home: Home, step: Step) -> Record | None:
+    """The newest record of the same seed of the same sub-experiment under another fingerprint, to say what changed."""
+    identity = step.identity
+    if step.kind != "sub_experiment":
+        return None
+    for run in reversed(runs.list_runs(home, identity["experiment"])):
+        sub = run.sub_experiments.get(identity["sub_experiment"])
+        fingerprint = sub.steps.get(identity["seed"]) if sub and run.profile == identity["profile"] else None
+        if fingerprint is None or fingerprint == step.fingerprint:
+            continue
+        try:
+            return read_record(home, fingerprint)
+        except ValueError:
+            continue
+    return None

@@ -1,0 +1,144 @@
+"""One Prefect task per call: submit it, follow it, and hand its outcome to Prefect.
+
+Prefect retries, caches and limits; the record stays the truth. The cache key is the fingerprint of the call's steps,
+passed as a parameter, and the persisted result is a small manifest that points at the records. The backend does the
+work; this task waits in short slices, so that a cancel is heard within half a second and log lines arrive live.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import CacheKeyFnPolicy
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.logging import get_run_logger
+from prefect.tasks import exponential_backoff
+
+from foresight.compute import ledger
+from foresight.compute.backend import Backend, Call, StepOutcome
+from foresight.compute.claim import Holder, try_claim
+from foresight.compute.step import Step
+from foresight.errors import StepFailed
+from foresight.files import sha256_bytes, sha256_file
+from foresight.home import Home
+from foresight.results.record import finished
+
+POLL_S = 0.25
+RETRIES = 2
+
+
+def call_key(call: Call) -> str:
+    """The cache key of a call: its step's fingerprint, or a hash of them all."""
+    fingerprints = [step.fingerprint for step in call.steps]
+    return fingerprints[0] if len(fingerprints) == 1 else sha256_bytes("\n".join(fingerprints))
+
+
+def can_be_mended(_task: Any, _run: TaskRun, state: State) -> bool:
+    """Retry what a retry can mend (a lost process, a full disk that was freed), never a bug in a handler."""
+    try:
+        state.result()
+    except StepFailed as failure:
+        return failure.retryable
+    except Exception:  # noqa: BLE001 - Prefect asks about whatever the task raised; what we do not know, no retry mends
+        return False
+    return False
+
+
+def _key(_context: Any, parameters: dict[str, Any]) -> str:
+    return parameters["key"]
+
+
+@task(
+    task_run_name="{label}",
+    persist_result=True,
+    result_serializer="json",
+    cache_policy=CacheKeyFnPolicy(cache_key_fn=_key),
+    retries=RETRIES,
+    retry_delay_seconds=exponential_backoff(1),
+    retry_condition_fn=can_be_mended,
+)
+def run_call(key: str, label: str, call: Call, backend: Backend, run_id: str, home: Home) -> dict[str, str]:
+    """Run the steps of a call that have no record yet. Returns fingerprint -> sha256 of its record.
+
+    Raises `StepFailed` for the first step that failed, after all that could finish have finished.
+    """
+    follow(call, backend, run_id, home, get_run_logger().info)
+    return {step.fingerprint: sha256_file(home.record(step.fingerprint)) for step in call.steps}
+
+
+def follow(call: Call, backend: Backend, run_id: str, home: Home, say: Callable[[str], None]) -> None:
+    """Submit, pump the log, wait; wait for another run's claim where it has one. Raises `StepFailed`."""
+    while True:
+        missing = tuple(step for step in call.steps if not is_done(step, home))
+        if not missing:
+            return
+        if ledger.cancel_requested(home, run_id):
+            raise StepFailed(f"{call.label}: cancelled before it started", cause="cancelled", retryable=False)
+        require_needs(call, home)
+        outcomes = _one_attempt(Call(missing), backend, run_id, home, say)
+        failed = next((outcome for outcome in outcomes.values() if outcome.status == "failed"), None)
+        if failed is not None:
+            label = next(step.label for step in missing if step.fingerprint == failed.fingerprint)
+            raise StepFailed(f"{label}: {failed.error}", cause=failed.cause or "lost", retryable=failed.retryable)
+        elsewhere = [o.fingerprint for o in outcomes.values() if o.status == "claimed_elsewhere"]
+        if elsewhere:
+            say(f"another run is working on {len(elsewhere)} step(s) of this call; waiting for it")
+            _wait_for_claims(elsewhere, run_id, home)
+
+
+def require_needs(call: Call, home: Home) -> None:
+    """A step whose needs have no record cannot run. Raises `StepFailed` naming what is missing."""
+    own = {step.fingerprint for step in call.steps}
+    for step in call.steps:
+        for name, fingerprint in step.needs.items():
+            if fingerprint not in own and not home.record(fingerprint).exists():
+                raise StepFailed(f"{step.label}: needs {name}, which has no record", cause="needs", retryable=False)
+
+
+def _one_attempt(
+    call: Call, backend: Backend, run_id: str, home: Home, say: Callable[[str], None]
+) -> Mapping[str, StepOutcome]:
+    call_id = backend.submit(call, run_id=run_id)
+    cursor, cancelled = 0, False
+    several = len(call.steps) > 1
+    while True:
+        state = backend.poll(call_id, POLL_S)
+        lines, cursor = backend.logs(call_id, cursor)
+        for line in lines:
+            text = line.text if line.progress is None else f"{line.progress:4.0%}  {line.text}"
+            say(f"{line.step}: {text}" if several and line.step else text)
+        if state != "running":
+            return {outcome.fingerprint: outcome for outcome in backend.outcome(call_id)}
+        if not cancelled and ledger.cancel_requested(home, run_id):
+            backend.cancel(call_id)
+            cancelled = True
+
+
+def _wait_for_claims(fingerprints: list[str], run_id: str, home: Home) -> None:
+    while any(_is_claimed(fingerprint, run_id, home) for fingerprint in fingerprints):
+        if ledger.cancel_requested(home, run_id):
+            raise StepFailed("cancelled while waiting for another run", cause="cancelled", retryable=False)
+        time.sleep(POLL_S)
+
+
+def _is_claimed(fingerprint: str, run_id: str, home: Home) -> bool:
+    claim = try_claim(home, fingerprint, Holder.here("", run_id))
+    if isinstance(claim, Holder):
+        return True
+    claim.release()
+    return False
+
+
+def task_for(call: Call, home: Home) -> Any:
+    """`run_call` with its results under FORESIGHT_HOME; a cached manifest whose record is gone is not believed."""
+    storage: Path = home.prefect / "results"
+    recorded = all(is_done(step, home) for step in call.steps)
+    return run_call.with_options(result_storage=storage, refresh_cache=not recorded)
+
+
+def is_done(step: Step, home: Home) -> bool:
+    return finished(home, step.fingerprint, step.work.get("refresh")) is not None
