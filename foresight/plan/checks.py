@@ -58,9 +58,7 @@ def _experiment_problems(at: Location, experiment: Mapping[str, Any], shorts: Ma
     for where, criterion in criteria:
         designated = criterion.get("sub_experiment")
         if isinstance(designated, str) and designated not in own_subs:
-            yield Problem(
-                (*where, "sub_experiment"), unknown("sub-experiment of this experiment", designated, own_subs)
-            )
+            yield Problem((*where, "sub_experiment"), unknown("sub-experiment here", designated, own_subs))
     for key in ("depends_on", "replaces"):
         yield from _repeated(at, experiment, key)
         for where, name in _texts(experiment, key, at):
@@ -156,13 +154,11 @@ def _model_problems(at: Location, profile: Mapping[str, Any]) -> Iterator[Proble
     for role, model in _mapping(profile, "models").items():
         if not isinstance(model, dict):
             continue
-        where, revision = (*at, "models", role), model.get("revision")
+        where, revision = (*at, "models", role), model.get("revision", "")
         if model.get("stand_in") is False and isinstance(revision, str) and not _COMMIT.fullmatch(revision):
             page = f"https://huggingface.co/{model.get('id')}/commits/main"
-            yield Problem(
-                (*where, "revision"),
-                f"'{revision}' can move; pin a commit, the 40 hex digits listed at {page}, in quotes",
-            )
+            what = f"'{revision}' can move" if revision else "a name alone can mean other weights tomorrow"
+            yield Problem((*where, "revision"), f"{what}; pin a commit, 40 hex digits in quotes, listed at {page}")
         if model.get("stand_in") is True and profile.get("moves_gates") is True:
             yield Problem(
                 (*where, "stand_in"), "a stand-in cannot move a gate; set moves_gates to false, or name the full model"
@@ -192,13 +188,13 @@ def _side_problem(where: Location, side: Any, multiple: int) -> Iterator[Problem
 
 
 def together_problems(plan: Plan, profile: Profile, at: Location) -> Iterator[Problem]:
-    """What a profile lacks to run what a plan implements. `at` is where the profile stands in its file."""
+    """What a profile lacks to run what the plan implements or itself sets up. `at`: where it stands in its file."""
     known = {sub.id: sub for experiment in plan.experiments for sub in experiment.sub_experiments}
     for sub_id in profile.sub_experiments:
         if sub_id not in known:
             yield Problem((*at, "sub_experiments", sub_id), unknown("sub-experiment of the plan", sub_id, list(known)))
     for sub in known.values():
-        if not sub.implemented:
+        if not sub.implemented and sub.id not in profile.sub_experiments:
             continue
         where, settings = (*at, "sub_experiments", sub.id), profile.for_sub_experiment(sub.id)
         needs = profile.needs_of(sub)

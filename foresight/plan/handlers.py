@@ -1,14 +1,13 @@
 """Whether a handler exists, found without importing it.
 
 A plan that names a missing function must fail before anything starts, not after an hour; and looking must not import
-the handler, which imports torch. So the module's file is found through the import system's finders, parent by parent,
-and its syntax tree is asked for the name.
+the handler, which imports torch. So the module's file is looked for, parent by parent, and its syntax tree is asked for
+the name.
 """
 
 from __future__ import annotations
 
 import ast
-import importlib.machinery
 import importlib.util
 from pathlib import Path
 
@@ -43,36 +42,43 @@ def handler_problem(handler: str) -> str | None:
 def module_file(module: str) -> Path | str:
     """The source file of a dotted module name, or a sentence on why there is none. Imports nothing.
 
-    `importlib.util.find_spec("a.b")` would import `a`; a finder asked for each part in its parent's folders does not.
+    `importlib.util.find_spec("a.b")` would import `a`, so only the first part is left to it.
     """
-    parts = module.split(".")
+    first, *rest = module.split(".")
     try:
-        spec = importlib.util.find_spec(parts[0])
-    except ValueError:  # a module put into sys.modules by hand
+        spec = importlib.util.find_spec(first)
+    except ValueError:  # a module that was put into sys.modules by hand
         spec = None
     if spec is None:
-        return f"no package '{parts[0]}' on the Python path. Install it, or set PYTHONPATH to the folder that holds it."
-    for depth in range(1, len(parts)):
-        if spec.submodule_search_locations is None:
-            return f"'{'.'.join(parts[:depth])}' is a module, not a package, so it has no '{parts[depth]}'."
-        name = ".".join(parts[: depth + 1])
-        locations = list(spec.submodule_search_locations)
-        below = importlib.machinery.PathFinder.find_spec(name, locations)
-        if below is None:
-            known = [f"{'.'.join(parts[:depth])}.{stem}" for stem in _modules_in(locations)]
-            return unknown("module", name, known)
-        spec = below
-    if spec.submodule_search_locations is not None and spec.origin is None:
-        return f"'{module}' is a folder without code, not a module."
-    if spec.origin is None or not spec.origin.endswith(".py"):
-        return f"'{module}' is not Python source ({spec.origin})."
-    return Path(spec.origin)
+        return f"no package '{first}' on the Python path. Install it, or set PYTHONPATH to the folder that holds it."
+    file = Path(spec.origin) if spec.origin else None
+    folders = None if spec.submodule_search_locations is None else [Path(p) for p in spec.submodule_search_locations]
+    name = first
+    for part in rest:
+        if folders is None:
+            return f"'{name}' is a module, not a package, so it has no '{part}'."
+        found = _below(folders, part)
+        if found is None:
+            return unknown(f"module in '{name}' called", part, _modules_in(folders))
+        (file, folders), name = found, f"{name}.{part}"
+    if file is None:
+        return f"'{name}' is a folder without code, not a module."
+    return file if file.suffix == ".py" else f"'{name}' is not Python source ({file})."
 
 
-def _modules_in(locations: list[str]) -> list[str]:
-    return sorted(
-        {path.stem for location in locations for path in Path(location).glob("*.py") if path.stem != "__init__"}
-    )
+def _below(folders: list[Path], part: str) -> tuple[Path | None, list[Path] | None] | None:
+    """File and search folders of a package's `part`, in the import system's order: package, module, bare folder."""
+    for folder in folders:
+        if (folder / part / "__init__.py").is_file():
+            return folder / part / "__init__.py", [folder / part]
+        if (folder / f"{part}.py").is_file():
+            return folder / f"{part}.py", None
+    bare = [folder / part for folder in folders if (folder / part).is_dir()]
+    return (None, bare) if bare else None
+
+
+def _modules_in(folders: list[Path]) -> list[str]:
+    return sorted({path.stem for folder in folders for path in folder.glob("*.py") if path.stem != "__init__"})
 
 
 def _top_level_names(tree: ast.Module) -> dict[str, ast.stmt]:

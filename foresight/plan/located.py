@@ -160,7 +160,7 @@ class _Reader:
     def _scalar(self, node: yaml.ScalarNode, location: Location) -> Any:
         text, kind = node.value, node.tag.removeprefix(_TAG)
         if kind == "str":
-            if node.style is None and _EXPONENT_TEXT.fullmatch(text):
+            if not node.style and _EXPONENT_TEXT.fullmatch(text):
                 return self._problem(
                     location, node, f"YAML reads {text} as text; write 1.0e-3 (point and sign), or quote it"
                 )

@@ -10,7 +10,6 @@ Everything is frozen and closed: an unknown field is an error. `foresight.plan.l
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
@@ -123,7 +122,7 @@ class Experiment(Frozen):
         """Ids of the sub-experiments without a handler."""
         return tuple(sub.id for sub in self.sub_experiments if not sub.implemented)
 
-    @cached_property
+    @property
     def hash(self) -> str:
         """64 hex digits over the criteria and what identifies the sub-experiments; not titles, aims or resources."""
         criteria = sorted((c.model_dump(mode="json") for c in self.criteria), key=lambda c: c["name"])
@@ -197,7 +196,7 @@ class Plan(Frozen):
         """The gate that unlocks `phase`, if any."""
         return next((gate for gate in self.gates if gate.unlocks_phase == phase), None)
 
-    @cached_property
+    @property
     def hash(self) -> str:
         """64 hex digits over every experiment's hash, the dependencies, the phases and the gates."""
         graph = [[e.short, e.hash, e.phase, sorted(e.depends_on), sorted(e.replaces)] for e in self.experiments]
@@ -210,7 +209,7 @@ class ModelChoice(Frozen):
 
     id: str = Field(min_length=1, description="Hub id, or the id of a shipped stand-in.")
     revision: str = Field(
-        min_length=1, description="Commit of the hub repository (40 hex digits), or the stand-in's own."
+        default="", description="Commit of the hub repository, 40 hex digits. A stand-in may leave it out: one ships."
     )
     stand_in: bool = Field(description="A tiny model of the real class, not the one that the programme asks about.")
     licence: str = Field(min_length=1, description="SPDX id or the licence's own name.")

@@ -49,6 +49,8 @@ def shape_problems(
         location: Location = tuple(part for part in detail["loc"] if part != "[key]")
         if (*at, *location) in unreadable:
             continue
+        if detail["type"] == "too_short" and detail["input"]:
+            continue  # pydantic counts only the entries without a mistake of their own
         if detail["type"] == "missing" and any(
             place[:-1] == location[:-1] and _meant(model, place) == location[-1] for place in extra
         ):
@@ -73,6 +75,8 @@ def _sentence(model: type[BaseModel], location: Location, detail: ErrorDetails) 
         return (
             f"{_shown(given)} is not a name; use lower-case letters, digits and _ (experiment ids: -), a letter first"
         )
+    if kind in ("too_short", "string_too_short"):
+        return "must not be empty; fill it in"
     if kind == "value_error":
         return str(detail["ctx"]["error"])
     message = detail["msg"].removeprefix("Input ")
