@@ -1,0 +1,174 @@
+"""Pictures of pictures: originals and reconstructions side by side, boxes over them, where the errors are.
+
+Pictures are float [N, H, W, 3] in [0, 1]. They are shown at least 1.1 inches wide (165 px), photographs enlarged by
+Lanczos; `pixelated=True` shows each pixel as a square.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from foresight.plots.style import INK, PALETTE, QUIET, SMALL, TEXT, figure, png
+
+_CELL = 1.15  # inches
+_LABEL = 1.0
+
+
+def image_grid(
+    rows: Mapping[str, np.ndarray],
+    *,
+    title: str,
+    caption: str,
+    scores: Mapping[str, Sequence[float] | np.ndarray] | None = None,
+    score_name: str = "LPIPS",
+    column_labels: Sequence[str] | None = None,
+    columns: int = 8,
+    pixelated: bool = False,
+) -> bytes:
+    """PNG: one labelled row per entry, the first `columns` pictures of each; under a picture its score, if it has one.
+
+    A row of a single picture (a baseline) is repeated in each column. `scores[row]` has one number a picture.
+    """
+    scores = scores or {}
+    columns = min(columns, max(len(images) for images in rows.values()))
+    made = figure(_LABEL + _CELL * columns, (_CELL + 0.18) * len(rows) + 0.75, title, caption)
+    grid = made.subplots(len(rows), columns, squeeze=False)
+    for row, (name, images) in enumerate(rows.items()):
+        for column in range(columns):
+            axes = grid[row, column]
+            _blank(axes)
+            if column and column >= len(images) > 1:
+                axes.set_visible(False)
+                continue
+            _picture(axes, images[column if len(images) > 1 else 0], pixelated)
+            if name in scores:
+                axes.set_xlabel(
+                    f"{score_name} {float(scores[name][column]):.3f}", fontsize=SMALL, color=INK, labelpad=2
+                )
+            if row == 0 and column_labels:
+                axes.set_title(column_labels[column], fontsize=SMALL, color=QUIET, pad=3)
+        _row_label(grid[row, 0], name)
+    return png(made)
+
+
+def box_overlay(
+    images: np.ndarray,
+    true_boxes: np.ndarray,
+    predicted_boxes: Mapping[str, np.ndarray],
+    *,
+    title: str,
+    caption: str,
+    scores: Mapping[str, Sequence[float] | np.ndarray] | None = None,
+    columns: int = 6,
+    limit: int = 18,
+) -> bytes:
+    """PNG: the true box of each picture (white on black) and each predictor's in its colour; IoU above, if given.
+
+    Boxes are [x0, y0, x1, y1] in 0..1. At most `limit` pictures are shown.
+    """
+    count = min(limit, len(images))
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    made = figure(max(4.5, _CELL * 1.25 * columns), (_CELL * 1.25 + 0.25) * rows + 1.0, title, caption)
+    grid = made.subplots(rows, columns, squeeze=False)
+    for index, axes in enumerate(grid.flat):
+        _blank(axes)
+        if index >= count:
+            axes.set_visible(False)
+            continue
+        _picture(axes, images[index], pixelated=False)
+        _box(axes, true_boxes[index], images[index].shape, "#000000", 3.2, "-")
+        _box(axes, true_boxes[index], images[index].shape, "#ffffff", 1.4, "-")
+        texts = []
+        for number, (name, boxes) in enumerate(predicted_boxes.items()):
+            _box(axes, boxes[index], images[index].shape, _predictor_colour(number), 2.0, "-")
+            if scores and name in scores:
+                texts.append(f"{float(scores[name][index]):.2f}")
+        if texts:
+            axes.set_title("IoU " + " / ".join(texts), fontsize=SMALL, color=INK, pad=3)
+    handles = [Line2D([], [], color="black", linewidth=1.6, marker="s", markerfacecolor="white", label="true box")]
+    handles += [
+        Line2D([], [], color=_predictor_colour(number), linewidth=2.4, label=name)
+        for number, name in enumerate(predicted_boxes)
+    ]
+    made.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=TEXT, frameon=False)
+    return png(made)
+
+
+def error_maps(
+    pictures: Mapping[str, np.ndarray],
+    errors: Mapping[str, np.ndarray],
+    *,
+    title: str,
+    caption: str,
+    unit: str = "squared error",
+    columns: int = 6,
+) -> bytes:
+    """PNG: rows of pictures, then rows of error maps [N, H, W] on one colour scale, so that rows can be compared.
+
+    The scale ends at the 99th percentile of all errors shown; brighter is worse.
+    """
+    names = [*pictures, *errors]
+    columns = min(columns, *(len(values) for values in (*pictures.values(), *errors.values())))
+    made = figure(_LABEL + _CELL * columns + 0.8, _CELL * len(names) + 0.8, title, caption)
+    grid = made.subplots(len(names), columns, squeeze=False)
+    shown = np.concatenate([np.ravel(values[:columns]) for values in errors.values()])
+    top = max(float(np.quantile(shown, 0.99)), 1e-12)
+    scale = ScalarMappable(Normalize(0, top), "inferno")
+    for row, name in enumerate(names):
+        for column in range(columns):
+            axes = grid[row, column]
+            _blank(axes)
+            if name in pictures:
+                _picture(axes, pictures[name][column], pixelated=False)
+            else:
+                axes.imshow(errors[name][column], cmap=scale.cmap, norm=scale.norm, interpolation="nearest")
+        _row_label(grid[row, 0], name)
+    bar = made.colorbar(scale, ax=grid[len(pictures) :, :], fraction=0.03, pad=0.01, extend="max")
+    bar.set_label(unit, fontsize=TEXT)
+    bar.ax.tick_params(labelsize=SMALL)
+    return png(made)
+
+
+def _picture(axes: Axes, image: np.ndarray, pixelated: bool) -> None:
+    axes.imshow(np.clip(image, 0, 1), interpolation="nearest" if pixelated else "lanczos")
+
+
+def _blank(axes: Axes) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+
+
+def _row_label(axes: Axes, name: str) -> None:
+    axes.set_ylabel(
+        name.replace(", ", ",\n"), fontsize=TEXT, color=INK, rotation=0, ha="right", va="center", labelpad=6
+    )
+
+
+def _predictor_colour(number: int) -> str:
+    return (PALETTE[1], PALETTE[5], PALETTE[4], PALETTE[2])[number % 4]
+
+
+def _box(axes: Axes, box: np.ndarray, shape: tuple[int, ...], colour: str, width: float, style: str) -> None:
+    height, length = shape[:2]
+    x0, y0, x1, y1 = (float(value) for value in box)
+    corner = (x0 * length - 0.5, y0 * height - 0.5)
+    axes.add_patch(
+        Rectangle(
+            corner,
+            (x1 - x0) * length,
+            (y1 - y0) * height,
+            fill=False,
+            edgecolor=colour,
+            linewidth=width,
+            linestyle=style,
+        )
+    )

@@ -1,0 +1,84 @@
+"""What all pictures share: size, fonts, colours that every eye can tell apart, and the line that says what is shown.
+
+Figures are objects of their own: pyplot and its global state are never touched, so a handler may draw from any thread.
+The same input gives the same bytes. Every picture carries a caption line with n, seed and profile, since pictures
+travel without the page that they were made for.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+DPI = 150
+#: Okabe and Ito (2008): distinct under the common colour-vision deficiencies; blue and orange first.
+PALETTE: tuple[str, ...] = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
+MARKERS: tuple[str, ...] = ("o", "s", "^", "D", "v", "P", "X", "*")
+INK, QUIET, GRID = "#1a1a1a", "#595959", "#e3e3e3"
+TEXT, SMALL, TITLE = 9.0, 7.5, 10.5  # points
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval, if it has one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+def caption(*, n: int, seed: int | None, profile: str, unit: str = "held-out pictures", note: str = "") -> str:
+    """One line for under a picture: `n = 40 held-out pictures · seed 0 · profile tiny · stand-in models`."""
+    parts = [f"n = {n} {unit}", "all seeds" if seed is None else f"seed {seed}", f"profile {profile}", note]
+    return " · ".join(part for part in parts if part)
+
+
+def figure(width: float, height: float, title: str, caption: str) -> Figure:
+    """An empty figure of width x height inches with its title above and its caption below; axes arrange themselves."""
+    made = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(made)
+    per_line = max(30, int(width * 17))
+    made.suptitle(textwrap.fill(title, int(per_line * 0.75)), fontsize=TITLE, fontweight="bold", color=INK)
+    made.supxlabel(textwrap.fill(caption, per_line), fontsize=SMALL, color=QUIET)
+    return made
+
+
+def frame(axes: Axes, x_label: str = "", y_label: str = "", *, grid: str = "y") -> None:
+    """Labels, two spines and quiet grid lines (`x`, `y`, `both` or none)."""
+    axes.set_xlabel(x_label, fontsize=TEXT, color=INK)
+    axes.set_ylabel(y_label, fontsize=TEXT, color=INK)
+    axes.tick_params(labelsize=SMALL, colors=INK, length=3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_axisbelow(True)
+    if grid:
+        axes.grid(axis=grid, color=GRID, linewidth=0.8)  # type: ignore[arg-type]
+
+
+def reference_lines(axes: Axes, lines: Sequence[tuple[str, float, str]], *, horizontal: bool = True) -> None:
+    """Labelled lines across the axes: (label, place, linestyle), in grey, to be named in the legend."""
+    for index, (label, place, style) in enumerate(lines):
+        draw = axes.axhline if horizontal else axes.axvline
+        draw(place, color=(INK, QUIET, "#8c8c8c", "#b0b0b0")[index % 4], linestyle=style, linewidth=1.2, label=label)
+
+
+def legend(axes: Axes, *, below: bool = False, columns: int = 1) -> None:
+    """The legend beside the axes, or under them, never over the data."""
+    place = (
+        {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
+        if below
+        else {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
+    )
+    axes.legend(fontsize=SMALL, frameon=False, ncols=columns, borderaxespad=0, **place)  # type: ignore[arg-type]
+
+
+def png(made: Figure) -> bytes:
+    """The figure as PNG bytes, without the date and version that would make equal pictures differ."""
+    stream = io.BytesIO()
+    made.savefig(stream, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
+    return stream.getvalue()
