@@ -114,10 +114,10 @@ def judge(criterion: Criterion, evidence: Evidence) -> CriterionVerdict:
 
     logged = [_samples(evidence.records[seed], metric) for seed in values]
     samples = [one for one in logged if one is not None]
-    measured = _measure(criterion, _mean(values.values()), samples if len(samples) == len(values) else [])
+    measured = _measure(criterion, mean(values.values()), samples if len(samples) == len(values) else [])
     verdict: Verdict
     if any(
-        abs(value - _mean(one.scores)) > SAMPLES_TOLERANCE * max(1.0, abs(value))
+        abs(value - mean(one.scores)) > SAMPLES_TOLERANCE * max(1.0, abs(value))
         for value, one in zip(values.values(), logged, strict=True)
         if one is not None
     ):
@@ -170,7 +170,7 @@ def _measure(criterion: Criterion, value: float, samples: Sequence[Samples]) -> 
         value=value,
         interval=interval,
         baseline=best,
-        baseline_value=_mean(_mean(baseline) for _, baseline, _ in triples[best]),
+        baseline_value=mean(mean(baseline) for _, baseline, _ in triples[best]),
         difference=paired_difference_interval(triples[best], higher_is_better=higher),
         n=interval.n_groups,
     )
@@ -227,7 +227,7 @@ def _value(record: Record, metric: str) -> float | None:
     if metric in record.metrics:
         return record.metrics[metric]
     samples = _samples(record, metric)
-    return _mean(samples.scores) if samples else None
+    return mean(samples.scores) if samples else None
 
 
 def _samples(record: Record, metric: str) -> Samples | None:
@@ -240,7 +240,7 @@ def _as_good(value: float, than: float, direction: str) -> bool:
     return value >= than - slack if direction == "higher" else value <= than + slack
 
 
-def _mean(values: Iterable[float]) -> float:
+def mean(values: Iterable[float]) -> float:
     """Without overflow: a handler may report 1e308, and an assessment never crashes on what a record may hold."""
     numbers = list(values)
     if max(map(abs, numbers)) > LARGEST:

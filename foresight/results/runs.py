@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from foresight.errors import UserError
 from foresight.files import canonical_json, sha256_bytes, sha256_file, write_json
@@ -82,6 +82,12 @@ class Run(_Frozen):
     )
     started_at: str
     finished_at: str | None = None
+
+    @model_validator(mode="after")
+    def _criteria_are_as_they_were(self) -> Run:
+        if criteria_hash(self.experiment.criteria) != self.criteria_hash:
+            raise ValueError("its criteria are not those that were fixed before the first step")
+        return self
 
     @property
     def level(self) -> str:
@@ -228,9 +234,18 @@ def _read(path: Path) -> Run:
         raise UserError(f"There is no run at {path.parent}. `foresight results list` shows what there is.") from error
     except (ValidationError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{path} is not a run.json ({str(error).splitlines()[0]}). Such files are written whole, so it was edited "
-            "or damaged. Move its folder away and run the experiment again: finished steps are not recomputed."
+            f"{path} cannot be believed: {explain(error)}. Such files are written whole, so it was edited or damaged. "
+            "Move its folder away and run the experiment again: finished steps are not recomputed."
         ) from error
+
+
+def explain(error: ValueError) -> str:
+    """What is wrong with a file, in one line."""
+    if not isinstance(error, ValidationError):
+        return str(error).splitlines()[0]
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return (f"{place}: " if place else "") + first["msg"].removeprefix("Value error, ")
 
 
 def _lock(path: Path) -> FileLock:

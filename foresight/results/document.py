@@ -1,0 +1,295 @@
+"""results.yaml as a value: what an experiment has shown, in the format that the team already uses, extended.
+
+Built from runs and records and from nothing else; nothing is written here. A seed counts as finished if its record can
+be read and is the one that the run meant. Whatever is not, is said in the entry, never left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from foresight.files import canonical_json
+from foresight.home import Home
+from foresight.metrics.statistics import Estimate, Interval
+from foresight.results.assessment import CriterionVerdict, Evidence, assess, mean
+from foresight.results.findings import pool_findings
+from foresight.results.record import Record, read_record
+from foresight.results.runs import Outline, Run, SubRun, explain
+
+SCHEMA = Path(__file__).with_name("results_schema.json")
+ENDED = ("completed", "failed", "stub")
+NOTHING = SubRun()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One sub-experiment of the view: the run it is taken from, and what that run has left."""
+
+    run: Run
+    sub: SubRun
+    evidence: Evidence
+
+
+@dataclass(frozen=True)
+class Document:
+    """The content of a results.yaml, and the files that must lie beside it: path in it -> where it is now."""
+
+    content: dict[str, Any]
+    artifacts: dict[str, Path] = field(default_factory=dict)
+
+
+def of_run(home: Home, run: Run) -> Document:
+    """What this run alone has shown."""
+    return _document(home, run.experiment, [run])
+
+
+def of_experiment(
+    home: Home, runs: Sequence[Run], *, profile: str | None = None, plan_hash: str | None = None
+) -> Document | None:
+    """What the experiment has shown so far, or None if nothing was begun.
+
+    Of the highest profile that has run (or of `profile`), and of the plan that its newest run was of (or of
+    `plan_hash`). Each sub-experiment is taken from the newest of these runs that ended it, so that running one again,
+    or a run that was killed, hides no result. `runs` oldest first.
+    """
+    begun = [
+        run
+        for run in runs
+        if run.has_run
+        and (profile is None or run.level == profile)
+        and (plan_hash is None or run.plan_hash == plan_hash)
+    ]
+    if not begun:
+        return None
+    level = max(begun, key=lambda run: run.rank).level
+    newest = [run for run in begun if run.level == level][-1]
+    chosen = [run for run in begun if run.level == level and run.plan_hash == newest.plan_hash]
+    return _document(home, newest.experiment, chosen)
+
+
+def validate(content: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a results.yaml, one line each; nothing if it is valid by the schema of the package."""
+    try:
+        canonical_json(content)
+    except (TypeError, ValueError) as error:
+        return [f"not plain JSON with finite numbers: {error}"]
+    errors = sorted(_validator().iter_errors(content), key=lambda error: [str(part) for part in error.absolute_path])
+    return [
+        f"{'/'.join(str(part) for part in error.absolute_path) or 'top level'}: {error.message}" for error in errors
+    ]
+
+
+@cache
+def _validator() -> Any:
+    import jsonschema  # a quarter of a second that `--help` must not pay
+
+    return jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
+
+
+def _document(home: Home, outline: Outline, runs: Sequence[Run]) -> Document:
+    newest = runs[-1]
+    entries = {sub.id: _entry(home, sub.id, runs) for sub in outline.sub_experiments}
+    evidence = {} if newest.stub else {sub_id: entry.evidence for sub_id, entry in entries.items()}
+    assessment = assess(outline.criteria, evidence)
+    artifacts: dict[str, Path] = {}
+    experiments = {}
+    for sub in outline.sub_experiments:
+        found = {} if newest.stub else _artifacts(home, sub.id, entries[sub.id].evidence)
+        experiments[sub.id] = _sub_experiment(home, sub.title, entries[sub.id], found)
+        artifacts |= {path: source for path, source in found.items() if source.is_file()}
+    records = [record for entry in entries.values() for record in entry.evidence.records.values()]
+    content = {
+        "experiment_id": outline.id,
+        "status": "stub" if newest.stub else _status(entry["status"] for entry in experiments.values()),
+        "success_criteria": {f"{criterion.name}_threshold": criterion.acceptable for criterion in outline.criteria},
+        "results": {"experiments": experiments},
+        "assessment": {
+            "success_criteria_met": assessment.success_criteria_met,
+            **{f"{verdict.criterion.name}_achieved": verdict.value for verdict in assessment.criteria},
+            "confidence": assessment.confidence,
+        },
+        "recommendation": assessment.recommendation,
+        "title": outline.title,
+        "question": outline.question,
+        "profile": newest.level,
+        "stand_ins": sorted({m.id for record in records for m in record.provenance.models.values() if m.stand_in}),
+        "run_id": newest.run_id,
+        "plan_hash": newest.plan_hash,
+        "criteria": [_criterion(verdict) for verdict in assessment.criteria],
+    }
+    return Document(content, artifacts)
+
+
+def _entry(home: Home, sub_id: str, runs: Sequence[Run]) -> Entry:
+    """The newest run that ended it; failing that, one that has it under way, one that skipped it, the newest."""
+    for statuses in (ENDED, ("running",), ("skipped",)):
+        for run in reversed(runs):
+            sub = run.sub_experiments.get(sub_id, NOTHING)
+            if sub.status in statuses:
+                return Entry(run, sub, Evidence() if run.stub else _evidence(home, run, sub_id, sub))
+    run = runs[-1]
+    return Entry(run, run.sub_experiments.get(sub_id, NOTHING), Evidence())
+
+
+def _evidence(home: Home, run: Run, sub_id: str, sub: SubRun) -> Evidence:
+    """Which seeds have a record, which failed, and which are still to come."""
+    if sub.status == "skipped":
+        return Evidence()
+    records, failed, unfinished = {}, dict(sub.failed_seeds), set()
+    for seed in sorted({*run.seeds, *sub.steps}):
+        if seed in failed:
+            continue
+        record, trouble = _record(home, run, sub_id, sub, seed)
+        if record is not None:
+            records[seed] = record
+        elif sub.status in ENDED:
+            failed[seed] = sub.error or trouble
+        else:
+            unfinished.add(seed)
+    return Evidence(records, failed, frozenset(unfinished))
+
+
+def _record(home: Home, run: Run, sub_id: str, sub: SubRun, seed: int) -> tuple[Record | None, str]:
+    """The record of a seed, or why there is none that counts."""
+    fingerprint = sub.steps.get(seed)
+    if fingerprint is None:
+        return None, "no step of it was planned"
+    try:
+        record = read_record(home, fingerprint)
+        for artifact in record.artifacts if record else []:
+            _inside(artifact.name)
+    except ValueError as error:
+        return None, f"its record cannot be read ({explain(error)})"
+    if record is None:
+        return None, "its record is gone"
+    meant = (run.experiment.id, sub_id, seed)
+    if (record.experiment_id, record.sub_experiment, record.seed) != meant:
+        return None, f"its record is of {record.experiment_id}/{record.sub_experiment} seed {record.seed}"
+    if record.profile != run.profile:
+        return None, f"its record is of profile {record.profile}"
+    if sub.status != "completed" and run.options.get("refresh") and record.run_id != run.run_id:
+        return None, "it was to be computed again and was not"
+    return record, ""
+
+
+def _inside(name: str) -> None:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ValueError(f"artifact {name!r} does not name a file inside the artifacts folder")
+
+
+def _artifacts(home: Home, sub_id: str, evidence: Evidence) -> dict[str, Path]:
+    """Path beside results.yaml -> source. The first seed's files come first, those of the others in `seed-<n>/`."""
+    first = min(evidence.records, default=None)
+    return {
+        f"artifacts/{sub_id}/{'' if seed == first else f'seed-{seed}/'}{artifact.name}": home.root / artifact.path
+        for seed, record in sorted(evidence.records.items())
+        for artifact in record.artifacts
+    }
+
+
+def _sub_experiment(home: Home, title: str, entry: Entry, found: Mapping[str, Path]) -> dict[str, Any]:
+    evidence, sub = entry.evidence, entry.sub
+    records = [evidence.records[seed] for seed in sorted(evidence.records)]
+    status = sub.status
+    if entry.run.stub and status == "completed":
+        status = "stub"
+    elif status == "completed" and evidence.failed:
+        status = "failed"
+    missing = sorted(path for path, source in found.items() if not source.is_file())
+    result: dict[str, Any] = {
+        "status": status,
+        "finding": pool_findings(
+            [(record.finding_template or _literal(record.finding), record.metrics) for record in records]
+        ),
+        "metrics": _means([record.metrics for record in records]),
+        "artifacts": [path for path in found if path not in missing],
+    }
+    if status == "failed":
+        result["error"] = _error(sub, evidence)
+    notes = [sub.note] if sub.note else []
+    notes += list(dict.fromkeys(note for record in records for note in record.notes))
+    notes += [f"{path} is missing from the store" for path in missing]
+    result |= {"title": title, "run_id": entry.run.run_id, "seeds": sorted(evidence.records), "notes": notes}
+    if records:
+        result["records"] = {str(seed): record.fingerprint for seed, record in sorted(evidence.records.items())}
+        result["provenance"] = _provenance(records)
+        result["usage"] = {
+            "seconds": sum(record.usage.seconds for record in records),
+            "cost_usd": sum(record.usage.cost_usd for record in records),
+        }
+    return result
+
+
+def _error(sub: SubRun, evidence: Evidence) -> str:
+    lines = [sub.error] if sub.error else []
+    lines += [f"seed {seed}: {why}" for seed, why in sorted(evidence.failed.items()) if why and why != sub.error]
+    return "; ".join(" ".join(line.split()) for line in lines) or "it failed and left no message"
+
+
+def _means(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Over the seeds that have the metric."""
+    names = dict.fromkeys(name for one in metrics for name in one)
+    return {name: mean([one[name] for one in metrics if name in one]) for name in names}
+
+
+def _provenance(records: Sequence[Record]) -> dict[str, Any]:
+    all_of = [record.provenance for record in records]
+    models = {role: f"{model.id}@{model.revision}" for one in all_of for role, model in sorted(one.models.items())}
+    return {
+        "git_commits": sorted({one.git_commit for one in all_of if one.git_commit}),
+        "git_dirty": any(one.git_dirty for one in all_of),
+        "devices": sorted({record.usage.device for record in records}),
+        "models": models,
+        "data": {name: sha256 for one in all_of for name, sha256 in sorted(one.data.items())},
+    }
+
+
+def _status(statuses: Iterable[str]) -> str:
+    """`in_progress` while anything is under way or still to come; a failure is final once nothing is under way."""
+    found = set(statuses)
+    if "running" in found or found <= {"pending", "skipped"}:
+        return "in_progress"
+    if "failed" in found:
+        return "failed"
+    return "in_progress" if "pending" in found else "completed"
+
+
+def _criterion(verdict: CriterionVerdict) -> dict[str, Any]:
+    criterion = verdict.criterion
+    return {
+        "name": criterion.name,
+        "verdict": verdict.verdict,
+        "reason": verdict.reason,
+        "value": verdict.value,
+        "interval": _range(verdict.interval),
+        "direction": criterion.direction,
+        "target": criterion.target,
+        "acceptable": criterion.acceptable,
+        "failure": criterion.failure,
+        "unit": criterion.unit,
+        "baseline": None if verdict.baseline is None else {"name": verdict.baseline, "value": verdict.baseline_value},
+        "difference": _range(verdict.difference),
+        "n": verdict.n,
+        "seeds": verdict.n_seeds,
+        "sub_experiment": criterion.sub_experiment,
+        "metric": criterion.metric,
+        "arm": criterion.arm,
+    }
+
+
+def _range(estimate: Estimate | None) -> dict[str, Any] | str | None:
+    if estimate is None:
+        return None
+    if isinstance(estimate, Interval):
+        return {"estimate": estimate.estimate, "low": estimate.low, "high": estimate.high, "method": estimate.method}
+    return f"insufficient: {estimate.reason}"
+
+
+def _literal(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")

@@ -1,0 +1,185 @@
+"""results.yaml for the eye: rich renderables of its content, for a terminal of 80 columns or more.
+
+Everything is made of `Text`, never of markup, because findings hold brackets. Colour repeats what the words say, so
+nothing is lost where there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from foresight.results.findings import number
+from foresight.results.gates import GateState
+
+COLOURS = {
+    "met": "green",
+    "marginal": "yellow",
+    "not met": "red",
+    "not measured": "dim",
+    "proceed": "green",
+    "investigate": "yellow",
+    "pivot": "red",
+    "pending": "dim",
+    "completed": "green",
+    "failed": "red",
+    "running": "cyan",
+    "in_progress": "cyan",
+    "skipped": "dim",
+    "stub": "magenta",
+    "pass": "green",
+    "fail": "red",
+    "not applicable": "dim",
+}
+BETTER = {"higher": "≥", "lower": "≤"}
+
+
+def experiment(content: Mapping[str, Any], folder: Path) -> RenderableType:
+    """All that `results show` shows. `folder` is where the results.yaml lies."""
+    title = Text(content.get("title", content["experiment_id"]), style="bold")
+    title.append(f"  {content['experiment_id']} · profile {content.get('profile', 'unknown')}", style="not bold dim")
+    parts: list[RenderableType] = [title]
+    if content.get("question"):
+        parts.append(Text(content["question"], style="italic"))
+    parts += [sub_experiments(content), criteria(content)]
+    parts += reasons(content)
+    parts += [Text(), verdict_line(content), *warnings(content)]
+    parts.append(Text.assemble(("files    ", "dim"), str(folder / "results.yaml"), _artifact_count(content)))
+    return Group(*parts)
+
+
+def sub_experiments(content: Mapping[str, Any]) -> Table:
+    """What each found, or why it found nothing."""
+    table = _table("sub-experiment", "status", "finding")
+    for sub_id, entry in content["results"]["experiments"].items():
+        if entry["status"] == "failed":
+            said = Text(entry["error"], style="red")
+        else:
+            said = Text(entry["finding"] or entry.get("title", ""), style="" if entry["finding"] else "dim")
+        table.add_row(Text(sub_id), _coloured(entry["status"]), said)
+    return table
+
+
+def criteria(content: Mapping[str, Any]) -> Table:
+    """Each criterion with its value, interval, thresholds, best trivial baseline, and verdict."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column("criterion", overflow="fold", min_width=9)
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("95 % interval", no_wrap=True)
+    table.add_column("accept (aim)", no_wrap=True)
+    table.add_column("best baseline", overflow="fold", min_width=8)
+    table.add_column("n/seeds", justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for one in content.get("criteria", []):
+        unit = f" {one['unit']}" if one.get("unit") else ""
+        aim = f" ({number(one['target'])})" if "target" in one else ""
+        table.add_row(
+            Text(one["name"]),
+            Text("–" if one["value"] is None else number(one["value"]) + unit),
+            Text(_interval(one.get("interval"))),
+            Text(f"{BETTER[one['direction']]} {number(one['acceptable'])}{aim}"),
+            Text(f"{one['baseline']['name']} {number(one['baseline']['value'])}" if one.get("baseline") else "–"),
+            Text(f"{one['n']}/{one['seeds']}" if one.get("seeds") else "–"),
+            _coloured(one["verdict"]),
+        )
+    return table
+
+
+def reasons(content: Mapping[str, Any]) -> list[Text]:
+    """Why each criterion that is not met is not."""
+    return [
+        Text.assemble((f"  {one['name']} ", COLOURS[one["verdict"]]), one["reason"])
+        for one in content.get("criteria", [])
+        if one["verdict"] != "met"
+    ]
+
+
+def verdict_line(content: Mapping[str, Any]) -> Text:
+    """One line: what follows from it."""
+    recommendation, confidence = content["recommendation"], content["assessment"]["confidence"]
+    verdicts = [one["verdict"] for one in content.get("criteria", [])]
+    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(sorted(verdicts)))
+    line = Text.assemble(("verdict  ", "dim"), (recommendation, f"bold {COLOURS[recommendation]}"))
+    line.append(f"  confidence {confidence}, {counts or 'no criteria'}, status {content['status']}")
+    return line
+
+
+def warnings(content: Mapping[str, Any]) -> Iterator[Text]:
+    """What must be read beside the numbers: stubs, stand-ins, the handlers' own notes."""
+    if content["status"] == "stub":
+        yield Text("STUB     a rehearsal without any computation; nothing here was measured", style="magenta")
+    if content.get("stand_ins"):
+        yield Text(
+            f"STAND-INS  measured on {' and '.join(content['stand_ins'])}: tiny models of the real classes. "
+            "These numbers say whether the code works, and nothing about Qwen2.5-VL or LTX-Video.",
+            style="yellow",
+        )
+    seen: dict[str, list[str]] = {}
+    for sub_id, entry in content["results"]["experiments"].items():
+        for note in entry.get("notes", []):
+            seen.setdefault(note, []).append(sub_id)
+    for note, subs in seen.items():
+        yield Text.assemble((f"note     {', '.join(subs)}: ", "dim"), note)
+
+
+def overview(contents: Iterable[Mapping[str, Any]]) -> Table:
+    """`results list`: one line an experiment."""
+    table = _table("experiment", "profile", "status", "done", "criteria met", "recommendation", "confidence")
+    for content in contents:
+        entries = content["results"]["experiments"].values()
+        done = sum(entry["status"] == "completed" for entry in entries)
+        verdicts = [one["verdict"] for one in content.get("criteria", [])]
+        table.add_row(
+            Text(content["experiment_id"]),
+            Text(content.get("profile", "–")),
+            _coloured(content["status"]),
+            Text(f"{done}/{len(entries)}"),
+            Text(f"{verdicts.count('met')}/{len(verdicts)}"),
+            _coloured(content["recommendation"]),
+            Text(content["assessment"]["confidence"]),
+        )
+    return table
+
+
+def gates(states: Sequence[GateState]) -> RenderableType:
+    """`gates show`: the measured verdict of each, and beside it what people decided."""
+    table = _table("gate", "unlocks", "measured", "why")
+    for state in states:
+        why = Text(state.reason)
+        for one in state.overrides:
+            why.append(
+                f"\noverridden by {one.by}, {one.date[:10]} (then: {one.measured}): {one.reason}", style="magenta"
+            )
+        phase = "evaluation" if state.unlocks_phase is None else f"phase {state.unlocks_phase}"
+        table.add_row(Text(state.gate), Text(phase), _coloured(state.verdict), why)
+    return table
+
+
+def _table(*headings: str) -> Table:
+    """The last column wraps, the others keep their words together."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    for heading in headings[:-1]:
+        table.add_column(heading, no_wrap=True)
+    table.add_column(headings[-1], overflow="fold")
+    return table
+
+
+def _coloured(word: str) -> Text:
+    return Text(word, style=COLOURS.get(word, ""))
+
+
+def _interval(interval: Mapping[str, Any] | str | None) -> str:
+    if interval is None:
+        return "–"
+    return "insufficient" if isinstance(interval, str) else f"{number(interval['low'])} … {number(interval['high'])}"
+
+
+def _artifact_count(content: Mapping[str, Any]) -> str:
+    count = sum(len(entry["artifacts"]) for entry in content["results"]["experiments"].values())
+    return f", {count} file{'' if count == 1 else 's'} in artifacts/ beside it" if count else ""

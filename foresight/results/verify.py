@@ -1,0 +1,188 @@
+"""Whether everything on disk still is what was measured: records, artifacts, feature shards, runs, views.
+
+Each check is a function from the home to problems. A problem names a file, says what is wrong with it and what to do.
+Nothing is repaired here: a damaged step is computed again by the next run that needs it, a view by its next rebuild.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from foresight.compute.fingerprint import fingerprint_of
+from foresight.errors import UserError
+from foresight.features.store import open_features
+from foresight.files import sha256_file
+from foresight.home import Home
+from foresight.results import document, gates, runs, view
+from foresight.results.record import Record, read_record
+from foresight.results.runs import Run
+
+AGAIN = "Run the experiment again: this step alone is recomputed."
+REBUILD = "Run the experiment again to have it rewritten from the records; nothing is recomputed for that."
+MOST_EDITS = 8
+
+
+@dataclass(frozen=True)
+class Problem:
+    path: str  # relative to FORESIGHT_HOME
+    what: str
+    remedy: str  # empty where `what` says it
+
+
+def verify(home: Home) -> list[Problem]:
+    """Every problem there is, by file."""
+    all_runs, problems = _runs(home)
+    problems += _records(home, all_runs)
+    problems += _shards(home)
+    problems += _views(home, all_runs)
+    try:
+        gates.read_overrides(home)
+    except UserError as error:
+        problems.append(_problem(home, home.results / "gates.json", str(error)))
+    return sorted(problems, key=lambda problem: (problem.path, problem.what))
+
+
+def _runs(home: Home) -> tuple[list[Run], list[Problem]]:
+    """The runs that can be believed. Reading one checks its criteria against their hash from before the first step."""
+    found, problems = [], []
+    for path in sorted(home.results.glob("*/runs/*/run.json")):
+        try:
+            found.append(runs.read_run(home, path.parent.parent.parent.name, path.parent.name))
+        except UserError as error:
+            problems.append(_problem(home, path, str(error)))
+    return found, problems
+
+
+def _records(home: Home, all_runs: list[Run]) -> Iterator[Problem]:
+    for path in sorted(home.steps.glob("*/record.json")):
+        try:
+            record = read_record(home, path.parent.name)
+        except ValueError as error:
+            yield _problem(home, path, f"not a record: {runs.explain(error)}", AGAIN)
+            continue
+        if record is not None:
+            yield from _record(home, path, record, all_runs)
+    for run in all_runs:
+        for sub_id, sub in run.sub_experiments.items():
+            for seed, fingerprint in sub.steps.items():
+                if sub.status == "completed" and not run.stub and not home.record(fingerprint).is_file():
+                    what = (
+                        f"missing, though run {run.run_id} finished {run.experiment.short}/{sub_id} seed {seed} with it"
+                    )
+                    yield _problem(home, home.record(fingerprint), what, AGAIN)
+
+
+def _record(home: Home, path: Path, record: Record, all_runs: list[Run]) -> Iterator[Problem]:
+    if fingerprint_of(record.identity) != record.fingerprint:
+        yield _problem(home, path, "its identity does not have the hash that it is filed under", AGAIN)
+    known = [run for run in all_runs if record.fingerprint in run.record_sha256]
+    if known and not any(_finished_after(record, run) for run in known):
+        seen = sha256_file(path)
+        if all(run.record_sha256[record.fingerprint] != seen for run in known):
+            what = f"was changed after run {known[-1].run_id} had read it"
+            yield _problem(home, path, what, "Restore it, or delete it and run the experiment again.")
+    for artifact in record.artifacts:
+        file = home.root / artifact.path
+        if not file.is_file():
+            yield _problem(home, file, f"missing, though {record.label} made it", AGAIN)
+        elif file.stat().st_size != artifact.size_bytes or sha256_file(file) != artifact.sha256:
+            yield _problem(home, file, f"not the file that {record.label} made: its hash differs", AGAIN)
+
+
+def _finished_after(record: Record, run: Run) -> bool:
+    """Computed again (`--refresh`) since the run ended, so that it is rightly not what the run saw."""
+    ended = run.finished_at or run.started_at
+    return datetime.fromisoformat(record.finished_at) > datetime.fromisoformat(ended)
+
+
+def _shards(home: Home) -> Iterator[Problem]:
+    for path in sorted(home.features.glob("*/manifest.json")):
+        try:
+            open_features(home, path.parent.name, verify=True)
+        except UserError as error:
+            yield _problem(home, path.parent, str(error))
+        except ValueError as error:
+            yield _problem(home, path, f"not a manifest of features: {runs.explain(error)}", AGAIN)
+
+
+def _views(home: Home, all_runs: list[Run]) -> Iterator[Problem]:
+    """Every results.yaml against the schema and against what the records say now."""
+    for folder in sorted(path for path in home.results.glob("*") if path.is_dir()):
+        own = [run for run in all_runs if run.experiment.id == folder.name]
+        yield from _view(
+            home, folder, document.of_experiment(home, sorted(own, key=lambda run: (run.started_at, run.run_id)))
+        )
+        for path in sorted(folder.glob("runs/*/results.yaml")):
+            run = next((run for run in own if run.run_id == path.parent.name), None)
+            comparable = run is not None and not view.is_stale(home, run) and _records_unchanged(home, run)
+            yield from _view(home, path.parent, document.of_run(home, run) if run and comparable else None)
+
+
+def _records_unchanged(home: Home, run: Run) -> bool:
+    """Whether the run's records still are those it saw; if not, its results.yaml is a document of its time."""
+    return all(
+        home.record(fingerprint).is_file() and sha256_file(home.record(fingerprint)) == seen
+        for fingerprint, seen in run.record_sha256.items()
+    )
+
+
+def _view(home: Home, folder: Path, built: document.Document | None) -> Iterator[Problem]:
+    path = folder / "results.yaml"
+    if not path.is_file():
+        return
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        yield _problem(home, path, f"not YAML: {str(error).splitlines()[0]}", REBUILD)
+        return
+    for line in document.validate(content):
+        yield _problem(home, path, f"against the schema: {line}", REBUILD)
+    if built is None:
+        return
+    edits = list(_differences(content, built.content, ""))
+    for edit in edits[:MOST_EDITS]:
+        yield _problem(home, path, f"edited by hand: {edit}", REBUILD)
+    if len(edits) > MOST_EDITS:
+        yield _problem(home, path, f"edited by hand: {len(edits) - MOST_EDITS} more places", REBUILD)
+    if not edits and path.read_text() != view.dump(built.content):
+        yield _problem(home, path, "edited by hand: its layout or comments are not those that are written", REBUILD)
+    for inside, source in built.artifacts.items():
+        file = folder / inside
+        if not file.is_file():
+            yield _problem(home, file, "missing beside its results.yaml", REBUILD)
+        elif not file.samefile(source) and sha256_file(file) != sha256_file(source):
+            yield _problem(home, file, "not the file that the step made", REBUILD)
+
+
+def _differences(here: Any, there: Any, place: str) -> Iterator[str]:
+    """Where two documents differ, deepest place first named: `assessment/confidence is high, by the records low`."""
+    if isinstance(here, dict) and isinstance(there, dict):
+        for key in dict.fromkeys([*here, *there]):
+            inner = f"{place}/{key}" if place else str(key)
+            if key not in there:
+                yield f"{inner} was added"
+            elif key not in here:
+                yield f"{inner} was removed"
+            else:
+                yield from _differences(here[key], there[key], inner)
+    elif isinstance(here, list) and isinstance(there, list) and len(here) == len(there):
+        for index, (one, other) in enumerate(zip(here, there, strict=True)):
+            yield from _differences(one, other, f"{place}/{index}")
+    elif (type(here), here) != (type(there), there):
+        yield f"{place} is {_short(here)}, by the records {_short(there)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _problem(home: Home, path: Path, what: str, remedy: str = "") -> Problem:
+    return Problem(str(path.relative_to(home.root)), what, remedy)

@@ -1,0 +1,118 @@
+"""Writing results.yaml: a view of runs and records, for people and for git; never a source of anything.
+
+`results/<experiment-id>/results.yaml` shows the experiment as far as it is known, `runs/<run-id>/results.yaml` one run.
+Artifacts lie beside each as hard links into the store (copies where that is impossible), so a view costs no disk.
+
+The order of writing makes a crash harmless: artifacts first, then the yaml in one rename, then what no longer belongs.
+One writer at a time, by a lock on the experiment's folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock
+
+from foresight.files import write_atomic
+from foresight.home import Home
+from foresight.results import document, runs
+from foresight.results.document import Document
+from foresight.results.runs import Run
+
+HEADER = (
+    "# Rebuilt from the records after every step; an edit is overwritten. `foresight results verify` finds edits.\n"
+)
+
+
+def rebuild(home: Home, experiment_id: str) -> Path | None:
+    """Write the experiment's results.yaml and that of every run that has moved on. None if nothing was begun yet."""
+    folder = home.results / experiment_id
+    if not folder.is_dir():
+        return None
+    with FileLock(folder / ".results.lock"):
+        all_runs = runs.list_runs(home, experiment_id)
+        for run in all_runs:
+            if run.has_run and is_stale(home, run):
+                _write(runs.folder(home, experiment_id, run.run_id), document.of_run(home, run))
+        built = document.of_experiment(home, all_runs)
+        return None if built is None else _write(folder, built)
+
+
+def build(home: Home, experiment_id: str) -> Document | None:
+    """What `rebuild` would write now. Reads only."""
+    return document.of_experiment(home, runs.list_runs(home, experiment_id))
+
+
+def read(home: Home, experiment_id: str) -> dict[str, Any] | None:
+    """The results.yaml as it lies there, or None."""
+    path = home.results / experiment_id / "results.yaml"
+    return yaml.safe_load(path.read_text()) if path.is_file() else None
+
+
+def dump(content: Mapping[str, Any]) -> str:
+    """The text of a results.yaml: equal content, equal bytes."""
+    return HEADER + yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=120)
+
+
+def is_stale(home: Home, run: Run) -> bool:
+    """Whether the run.json is newer than the run's results.yaml. A run that has ended keeps what it showed then."""
+    folder = runs.folder(home, run.experiment.id, run.run_id)
+    shown = folder / "results.yaml"
+    return not shown.exists() or shown.stat().st_mtime_ns <= (folder / "run.json").stat().st_mtime_ns
+
+
+def _write(folder: Path, built: Document) -> Path:
+    wrong = document.validate(built.content)
+    if wrong:
+        raise AssertionError(f"a results.yaml was built that its own schema refuses: {'; '.join(wrong)}")
+    for inside, source in built.artifacts.items():
+        _link(source, folder / inside)
+    path = folder / "results.yaml"
+    text = dump(built.content)
+    if not path.exists() or path.read_text() != text:
+        write_atomic(path, text)
+    else:
+        os.utime(path)  # as new as the run.json it agrees with
+    _remove_others(folder / "artifacts", {folder / inside for inside in built.artifacts})
+    return path
+
+
+def _link(source: Path, target: Path) -> None:
+    """Make `target` the file `source`, in one rename."""
+    if target.exists() and _same(source, target):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=".link."))
+    try:
+        try:
+            os.link(source, scratch / "file")
+        except OSError:  # another file system, or one without hard links
+            shutil.copy2(source, scratch / "file")
+        (scratch / "file").replace(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _same(source: Path, target: Path) -> bool:
+    """The same file, or a copy of it: by size and time, since an artifact is never changed once it is whole."""
+    if target.samefile(source):
+        return True
+    ours, theirs = target.stat(), source.stat()
+    return (ours.st_size, ours.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns)
+
+
+def _remove_others(folder: Path, wanted: set[Path]) -> None:
+    """Delete what no longer belongs to the view, leftovers of a crash too, and folders that are empty then."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not path.is_symlink():
+            with contextlib.suppress(OSError):  # not empty
+                path.rmdir()
+        elif path not in wanted:
+            path.unlink()
