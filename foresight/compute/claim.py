@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ from typing import Protocol
 
 from foresight.compute.process import Process
 from foresight.home import Home
+
+_LOOKS = 50
+_LOOK_S = 0.002
 
 
 @dataclass(frozen=True)
@@ -71,24 +75,52 @@ class FileClaim:
 
 def try_claim(home: Home, fingerprint: str, holder: Holder) -> FileClaim | Holder:
     """The claim, or at once who has it. Excludes other processes and other callers in this process alike."""
-    path = home.step(fingerprint) / "claim.lock"
+    path = _path(home, fingerprint)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for _ in range(_LOOKS):
+            if _lock(descriptor, fcntl.LOCK_EX):
+                content = json.dumps(asdict(holder)).encode()
+                os.pwrite(descriptor, content, 0)  # in place: see the module
+                os.ftruncate(descriptor, len(content))
+                return FileClaim(os.dup(descriptor))
+            holds = _read(path)
+            if holds.process is not None and holds.process.is_alive():
+                return holds
+            time.sleep(
+                _LOOK_S
+            )  # being written down, or only being looked at by `is_claimed`: either is over in a moment
+        return holds
+    finally:
+        os.close(descriptor)
+
+
+def is_claimed(home: Home, fingerprint: str) -> bool:
+    """Whether some live process works on it now."""
+    try:
+        descriptor = os.open(_path(home, fingerprint), os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _lock(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)  # frees it again
+
+
+def _path(home: Home, fingerprint: str) -> Path:
+    return home.step(fingerprint) / "claim.lock"
+
+
+def _lock(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
     except BlockingIOError:
-        os.close(descriptor)
-        return read_holder(path)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    content = json.dumps(asdict(holder)).encode()
-    os.pwrite(descriptor, content, 0)  # in place: see the module
-    os.ftruncate(descriptor, len(content))
-    return FileClaim(descriptor)
+        return False
+    return True
 
 
-def read_holder(path: Path) -> Holder:
+def _read(path: Path) -> Holder:
     """What the file says, which is nothing yet if it was claimed a moment ago."""
     try:
         content = json.loads(path.read_text())

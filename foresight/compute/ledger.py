@@ -44,7 +44,7 @@ class CallEntry(BaseModel):
     backend: str = Field(description="`local` or `modal`.")
     steps: tuple[StepEntry, ...]
     state: Literal["submitted", "running", "ended"] = Field(
-        default="submitted", description="`submitted` until its process is known. Whether it still lives: `is_live`."
+        default="submitted", description="`submitted` until its process is known. Whether it still lives: `is_alive`."
     )
     process: Process | None = Field(default=None, description="The local worker, leader of its process group.")
     owner: Process | None = Field(default=None, description="The process that submitted it and tidies up after it.")
@@ -56,11 +56,21 @@ class CallEntry(BaseModel):
     log_cursor: int = Field(default=0, description="How much of the log has been shown.")
 
     @property
-    def is_live(self) -> bool:
-        """A local call lives as long as its process; a remote one until somebody has seen it end."""
-        if self.state == "ended":
-            return False
-        return self.process is not None and self.process.is_alive() if self.backend == "local" else True
+    def label(self) -> str:
+        return self.steps[0].label + (f" +{len(self.steps) - 1}" if len(self.steps) > 1 else "")
+
+    @property
+    def pid(self) -> int | None:
+        return self.process.pid if self.process else None
+
+
+def is_alive(entry: CallEntry) -> bool:
+    """A local call lives as long as its process; a remote one until somebody has seen it end."""
+    if entry.state == "ended":
+        return False
+    if entry.backend != "local":
+        return True
+    return entry.process is not None and entry.process.is_alive()
 
 
 def now() -> str:
@@ -113,7 +123,7 @@ def cancel_requested(home: Home, run_id: str, call_id: str | None = None) -> boo
     return _cancel_file(home, run_id, None).exists()
 
 
-def withdraw_cancel(home: Home, run_id: str) -> None:
+def clear_cancel(home: Home, run_id: str) -> None:
     """Let a cancelled run be retried under its old id."""
     _cancel_file(home, run_id, None).unlink(missing_ok=True)
 

@@ -1,0 +1,78 @@
+"""What produced the numbers: which commit, which lock, which versions, on what."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+from functools import cache
+from pathlib import Path
+
+from foresight.compute.step import Step
+from foresight.files import sha256_file
+from foresight.results.record import ModelIdentity, Provenance
+
+LIBRARIES = (
+    "numpy", "scipy", "scikit-learn", "scikit-image", "torch", "torchvision", "transformers", "diffusers",
+    "safetensors", "lpips", "pillow", "av", "matplotlib",
+)  # fmt: skip
+
+_ROOT = Path(__file__).resolve().parents[2]
+_GIT_TIMEOUT_S = 20.0
+
+
+def provenance_of(step: Step) -> Provenance:
+    """Models, data and seed come from the identity, which was checked before the work began."""
+    commit, dirty = checkout()
+    models = step.identity.get("models", {})
+    return Provenance(
+        git_commit=commit,
+        git_dirty=dirty,
+        lock_sha256=_lock_sha256(),
+        versions=dict(_versions()),
+        models={role: ModelIdentity.model_validate(model) for role, model in models.items()},
+        data=dict(step.identity.get("data", {})),
+        seed=step.identity.get("seed"),
+        python=platform.python_version(),
+        platform=platform.platform(),
+    )
+
+
+@cache
+def checkout() -> tuple[str | None, bool | None]:
+    """The commit of the checkout that this code runs from and whether it was changed since; None outside of one.
+
+    The package must be part of the checkout: an environment inside some other repository is not that repository.
+    """
+    if _git("ls-files", "--error-unmatch", str(Path(__file__).resolve())) is None:
+        return None, None
+    commit = _git("rev-parse", "HEAD")
+    status = _git("status", "--porcelain")
+    return commit, None if status is None else bool(status)
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(_ROOT), *arguments], capture_output=True, text=True, timeout=_GIT_TIMEOUT_S, check=False
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired):  # none in a container; slow on a network disk
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+@cache
+def _lock_sha256() -> str | None:
+    lock = _ROOT / "requirements.lock"
+    return sha256_file(lock) if lock.is_file() else None
+
+
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    installed = []
+    for library in LIBRARIES:
+        try:
+            installed.append((library, importlib.metadata.version(library)))
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return tuple(installed)

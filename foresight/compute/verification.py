@@ -1,0 +1,100 @@
+"""Whether a step that was planned elsewhere means here what it meant there.
+
+A record under a fingerprint is believed for ever. So where the work runs, everything that the identity states and that
+this machine can look at is looked at again: the fingerprint itself, the code, the versions, the weights. A difference
+is refused before any work, with what differs. The data set's hash is checked by who opens the data.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from foresight.compute.code_identity import code_identity
+from foresight.compute.step import Step
+from foresight.errors import StepFailed, UserError
+from foresight.home import Home
+
+REDEPLOY = (
+    "deployed code differs: run `modal deploy -m foresight.compute.modal_app`, "
+    "or for a local run, in which a file was edited meanwhile, start it again"
+)
+
+
+def require_fingerprint(step: Step, stated: str) -> None:
+    """Raises `StepFailed` if the identity that arrived is not the one that was sent."""
+    if step.fingerprint != stated:
+        raise _refused(
+            f"the identity of {step.label} hashes to {step.fingerprint[:12]}… here and was planned as {stated[:12]}…: "
+            + REDEPLOY
+        )
+
+
+def require_identity(step: Step, home: Home) -> None:
+    """Raises `StepFailed` with all that differs between what the identity states and what is here."""
+    differences = list(_differences(step, home))
+    if differences:
+        raise _refused(f"{step.label} is not what was planned: " + "; ".join(differences))
+
+
+def _differences(step: Step, home: Home) -> Iterator[str]:
+    identity = step.identity
+    if "code" in identity:
+        try:
+            code = code_identity(identity["handler"])
+        except UserError as error:
+            yield f"{error} ({REDEPLOY})"
+        else:
+            if code != identity["code"]:
+                yield f"the code of {identity['handler']} ({REDEPLOY})"
+    for library, planned in identity.get("versions", {}).items():
+        here = _version(library)
+        if here != planned:
+            yield f"{library} {planned} was planned, {here or 'none'} is installed here (`make setup`, or redeploy)"
+    yield from _weights(step, home)
+    if identity.get("metric_weights"):
+        from foresight.metrics.weights import lpips_weights_sha256
+
+        for name, planned in identity["metric_weights"].items():
+            if lpips_weights_sha256() != planned:
+                yield f"the weights of {name} (`make setup` installs the pinned ones)"
+
+
+def _weights(step: Step, home: Home) -> Iterator[str]:
+    from foresight.models.identity import ModelSpec, identity
+
+    for role, spec in _model_specs(step).items():
+        planned = step.identity.get("models", {}).get(role) or step.identity.get("model")
+        if planned is None:
+            continue
+        try:
+            here = identity(ModelSpec.from_json(spec), home)
+        except UserError as error:
+            yield str(error)
+            continue
+        if here.model_dump() != dict(planned):
+            yield (
+                f"model {role}: {planned['id']} at {planned['revision']} with weights "
+                f"{planned['weights_sha256'][:12]}… was planned, {here.id} at {here.revision} with "
+                f"{here.weights_sha256[:12]}… is here (`foresight download-models`)"
+            )
+
+
+def _model_specs(step: Step) -> Mapping[str, Any]:
+    """role -> ModelSpec as JSON, of the models that the step will load."""
+    specs = dict(step.work.get("model_specs", {}))
+    if "model_spec" in step.work:
+        specs[step.work["model_spec"]["role"]] = step.work["model_spec"]
+    return specs
+
+
+def _version(library: str) -> str | None:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _refused(message: str) -> StepFailed:
+    return StepFailed(message, cause="identity", retryable=False)
