@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from foresight.data.recipes import RECIPES
+from foresight.errors import UserError
+from foresight.features.points import parse_point
 from foresight.plan.handlers import handler_problem
 from foresight.plan.located import Location, Problem
 from foresight.plan.parts import IMAGE_SIDE_PX, parse_need, unknown
@@ -172,6 +174,11 @@ def _need_problem(where: Location, text: str, models: Mapping[str, Any], multipl
         return  # the schema says so
     if need.role not in models:
         yield Problem(where, unknown("model of this profile", need.role, list(models)))
+    else:
+        try:
+            parse_point(need.point, need.role)
+        except UserError as error:
+            yield Problem(where, str(error))
     if need.side is not None:
         yield from _side_problem(where, need.side, multiple)
 

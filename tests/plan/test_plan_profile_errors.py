@@ -180,6 +180,12 @@ CASES = {  # what is wrong: text of the file, what replaces it, line, message
         13,
         f"{SMALL}.sub_experiments.s1.needs[0]: no model of this profile 'vml': did you mean 'vlm'?",
     ),
+    "need of a point that the model lacks": (
+        "vlm:X3@168",
+        "vae:X3@168",
+        13,
+        f"{SMALL}.sub_experiments.s1.needs[0]: 'X3' is no extraction point of a vae",
+    ),
     "exponent read as text": (
         "1.0e-3",
         "1e-3",
