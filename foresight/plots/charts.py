@@ -50,7 +50,8 @@ def curve(
         axes.plot(places, [p.value for p in points], color=colour, marker=MARKERS[number % 8], markersize=5, label=name)
         band = [(p.low, p.high) for p in points if p.low is not None and p.high is not None]
         if len(band) == len(points):
-            axes.fill_between(places, *zip(*band, strict=True), color=colour, alpha=0.18, linewidth=0)
+            low, high = np.array(band).T
+            axes.fill_between(places, low, high, color=colour, alpha=0.18, linewidth=0)
     _references(axes, baselines, thresholds)
     frame(axes, x_label, y_label)
     if log_x:
@@ -133,7 +134,7 @@ def iou_histogram(
         axes.stairs(
             counts, edges, color=PALETTE[number % 8], linewidth=1.8, label=f"{name} (mean {np.mean(values):.2f})"
         )
-    reference_lines(axes, [(label, place, ":") for label, place in (thresholds or {}).items()], horizontal=False)
+    reference_lines(axes, thresholds or {}, ":", horizontal=False)
     frame(axes, "IoU of predicted and true box", "samples")
     axes.set_xlim(0, 1)
     legend(axes)
@@ -161,5 +162,5 @@ def learning_curve(
 
 
 def _references(axes, baselines: Mapping[str, float] | None, thresholds: Mapping[str, float] | None) -> None:
-    lines = [(label, place, "--") for label, place in (baselines or {}).items()]
-    reference_lines(axes, lines + [(label, place, ":") for label, place in (thresholds or {}).items()])
+    reference_lines(axes, baselines or {}, "--")
+    reference_lines(axes, thresholds or {}, ":")

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
+from matplotlib.ticker import MaxNLocator
 
 from foresight.plots.style import MARKERS, PALETTE, QUIET, SMALL, TEXT, figure, frame, legend, png
 
@@ -76,7 +77,9 @@ def heat_map(
     `centre` gives a diverging scale around that value; without it the scale is sequential. NaN is left white.
     """
     rows, columns = values.shape
-    made = figure(min(9.0, max(3.8, 0.55 * columns + 2.2)), min(9.0, max(2.6, 0.42 * rows + 1.6)), title, caption)
+    written = values.size <= 150
+    cell = (0.55, 0.42) if written else (0.22, 0.22)
+    made = figure(min(9.0, max(3.8, cell[0] * columns + 2.2)), min(9.0, max(2.6, cell[1] * rows + 1.6)), title, caption)
     axes = made.subplots()
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     if centre is not None:
@@ -85,6 +88,8 @@ def heat_map(
     image = axes.imshow(values, cmap="cividis" if centre is None else "PuOr_r", vmin=low, vmax=high, aspect="auto")
     frame(axes, x_label, y_label, grid="")
     axes.spines[:].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     if row_labels:
         axes.set_yticks(range(rows), row_labels, fontsize=SMALL)
     if column_labels:
@@ -92,7 +97,7 @@ def heat_map(
         axes.set_xticks(
             range(columns), column_labels, fontsize=SMALL, rotation=35 if long else 0, ha="right" if long else "center"
         )
-    if values.size <= 150:
+    if written:
         for (row, column), value in np.ndenumerate(values):
             if np.isfinite(value):
                 colour = "white" if sum(image.cmap(image.norm(value))[:3]) < 1.5 else "black"

@@ -14,11 +14,13 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from foresight.plots.style import INK, PALETTE, QUIET, SMALL, TEXT, figure, png
 
 _CELL = 1.15  # inches
 _LABEL = 1.0
+_OUTLINE = withStroke(linewidth=2.6, foreground="black")  # so that a box shows on any ground
 
 
 def image_grid(
@@ -76,29 +78,37 @@ def box_overlay(
     count = min(limit, len(images))
     columns = min(columns, count)
     rows = -(-count // columns)
-    made = figure(max(4.5, _CELL * 1.25 * columns), (_CELL * 1.25 + 0.25) * rows + 1.0, title, caption)
-    grid = made.subplots(rows, columns, squeeze=False)
-    for index, axes in enumerate(grid.flat):
+    made = figure(max(4.5, 1.4 * columns), 1.7 * rows + 1.1, title, caption)
+    grid = made.add_gridspec(rows + 1, columns, height_ratios=[1.0] * rows + [0.2])
+    for index in range(count):
+        axes = made.add_subplot(grid[index // columns, index % columns])
         _blank(axes)
-        if index >= count:
-            axes.set_visible(False)
-            continue
         _picture(axes, images[index], pixelated=False)
-        _box(axes, true_boxes[index], images[index].shape, "#000000", 3.2, "-")
-        _box(axes, true_boxes[index], images[index].shape, "#ffffff", 1.4, "-")
+        _box(axes, true_boxes[index], images[index].shape, "white")
         texts = []
         for number, (name, boxes) in enumerate(predicted_boxes.items()):
-            _box(axes, boxes[index], images[index].shape, _predictor_colour(number), 2.0, "-")
+            _box(axes, boxes[index], images[index].shape, _predictor_colour(number))
             if scores and name in scores:
                 texts.append(f"{float(scores[name][index]):.2f}")
         if texts:
             axes.set_title("IoU " + " / ".join(texts), fontsize=SMALL, color=INK, pad=3)
-    handles = [Line2D([], [], color="black", linewidth=1.6, marker="s", markerfacecolor="white", label="true box")]
+    handles = [Line2D([], [], color="white", linewidth=1.4, path_effects=[_OUTLINE], label="true box")]
     handles += [
-        Line2D([], [], color=_predictor_colour(number), linewidth=2.4, label=name)
+        Line2D([], [], color=_predictor_colour(number), linewidth=1.4, path_effects=[_OUTLINE], label=name)
         for number, name in enumerate(predicted_boxes)
     ]
-    made.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=TEXT, frameon=False)
+    key = made.add_subplot(grid[rows, :])
+    key.set_axis_off()
+    scored = " / ".join(name for name in predicted_boxes if scores and name in scores)
+    key.legend(
+        handles=handles,
+        loc="center",
+        ncols=len(handles),
+        fontsize=TEXT,
+        frameon=False,
+        title=f"IoU above each picture: {scored}" if scored else None,
+        title_fontsize=SMALL,
+    )
     return png(made)
 
 
@@ -157,18 +167,10 @@ def _predictor_colour(number: int) -> str:
     return (PALETTE[1], PALETTE[5], PALETTE[4], PALETTE[2])[number % 4]
 
 
-def _box(axes: Axes, box: np.ndarray, shape: tuple[int, ...], colour: str, width: float, style: str) -> None:
-    height, length = shape[:2]
+def _box(axes: Axes, box: np.ndarray, shape: tuple[int, ...], colour: str) -> None:
+    height, width = shape[:2]
     x0, y0, x1, y1 = (float(value) for value in box)
-    corner = (x0 * length - 0.5, y0 * height - 0.5)
+    corner, length, rise = (x0 * width - 0.5, y0 * height - 0.5), (x1 - x0) * width, (y1 - y0) * height
     axes.add_patch(
-        Rectangle(
-            corner,
-            (x1 - x0) * length,
-            (y1 - y0) * height,
-            fill=False,
-            edgecolor=colour,
-            linewidth=width,
-            linestyle=style,
-        )
+        Rectangle(corner, length, rise, fill=False, edgecolor=colour, linewidth=1.4, path_effects=[_OUTLINE])
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -60,11 +60,12 @@ def frame(axes: Axes, x_label: str = "", y_label: str = "", *, grid: str = "y") 
         axes.grid(axis=grid, color=GRID, linewidth=0.8)  # type: ignore[arg-type]
 
 
-def reference_lines(axes: Axes, lines: Sequence[tuple[str, float, str]], *, horizontal: bool = True) -> None:
-    """Labelled lines across the axes: (label, place, linestyle), in grey, to be named in the legend."""
-    for index, (label, place, style) in enumerate(lines):
-        draw = axes.axhline if horizontal else axes.axvline
-        draw(place, color=(INK, QUIET, "#8c8c8c", "#b0b0b0")[index % 4], linestyle=style, linewidth=1.2, label=label)
+def reference_lines(axes: Axes, lines: Mapping[str, float], style: str, *, horizontal: bool = True) -> None:
+    """Lines across the axes (label -> place) in greys, their values in the legend; dashed baselines, dotted limits."""
+    draw = axes.axhline if horizontal else axes.axvline
+    for index, (label, place) in enumerate(lines.items()):
+        grey = (INK, "#6e6e6e", "#a0a0a0")[index % 3]
+        draw(place, color=grey, linestyle=style, linewidth=1.6, label=f"{label} ({place:.3g})")
 
 
 def legend(axes: Axes, *, below: bool = False, columns: int = 1) -> None:
