@@ -195,10 +195,8 @@ def _decide(criterion: Criterion, measured: _Measured) -> tuple[Verdict, str]:
     if isinstance(difference, Insufficient):
         return "marginal", f"insufficient for a comparison with '{measured.baseline}': {difference.reason}"
     if difference.low <= 0:
-        return (
-            "not met",
-            f"'{measured.baseline}' does as well: the advantage over it, {_ends(difference)}, includes zero",
-        )
+        does = "is better" if difference.high < 0 else "does as well"
+        return "not met", f"'{measured.baseline}' {does}: the advantage over it is {_ends(difference)}"
     if not _as_good(worse, criterion.acceptable, direction):
         return "marginal", f"{acceptable} lies inside {ends}"
     return "met", f"all of {ends} is at {acceptable} or better, and better than '{measured.baseline}'"

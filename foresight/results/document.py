@@ -122,7 +122,7 @@ def _document(home: Home, outline: Outline, runs: Sequence[Run]) -> Document:
         "plan_hash": newest.plan_hash,
         "criteria": [_criterion(verdict) for verdict in assessment.criteria],
     }
-    return Document(content, artifacts)
+    return Document(_tidy(content), artifacts)
 
 
 def _entry(home: Home, sub_id: str, runs: Sequence[Run]) -> Entry:
@@ -289,6 +289,15 @@ def _range(estimate: Estimate | None) -> dict[str, Any] | str | None:
     if isinstance(estimate, Interval):
         return {"estimate": estimate.estimate, "low": estimate.low, "high": estimate.high, "method": estimate.method}
     return f"insufficient: {estimate.reason}"
+
+
+def _tidy(value: Any) -> Any:
+    """Floats to 12 significant digits: 0.21 for 0.21000000000000005, and nothing that was measured is lost."""
+    if isinstance(value, float):
+        return float(f"{value:.12g}")
+    if isinstance(value, dict):
+        return {key: _tidy(item) for key, item in value.items()}
+    return [_tidy(item) for item in value] if isinstance(value, list) else value
 
 
 def _literal(text: str) -> str:

@@ -47,10 +47,9 @@ def experiment(content: Mapping[str, Any], folder: Path) -> RenderableType:
     parts: list[RenderableType] = [title]
     if content.get("question"):
         parts.append(Text(content["question"], style="italic"))
-    parts += [sub_experiments(content), criteria(content)]
-    parts += reasons(content)
-    parts += [Text(), verdict_line(content), *warnings(content)]
-    parts.append(Text.assemble(("files    ", "dim"), str(folder / "results.yaml"), _artifact_count(content)))
+    why = reasons(content)
+    parts += [Text(), sub_experiments(content), Text(), criteria(content), Text(), *why, *([Text()] if why else [])]
+    parts += [verdict_line(content), *warnings(content), _files(content, folder)]
     return Group(*parts)
 
 
@@ -68,7 +67,7 @@ def sub_experiments(content: Mapping[str, Any]) -> Table:
 
 def criteria(content: Mapping[str, Any]) -> Table:
     """Each criterion with its value, interval, thresholds, best trivial baseline, and verdict."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = _empty()
     table.add_column("criterion", overflow="fold", min_width=9)
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("95 % interval", no_wrap=True)
@@ -84,7 +83,7 @@ def criteria(content: Mapping[str, Any]) -> Table:
             Text("–" if one["value"] is None else number(one["value"]) + unit),
             Text(_interval(one.get("interval"))),
             Text(f"{BETTER[one['direction']]} {number(one['acceptable'])}{aim}"),
-            Text(f"{one['baseline']['name']} {number(one['baseline']['value'])}" if one.get("baseline") else "–"),
+            Text(_baseline(one.get("baseline"))),
             Text(f"{one['n']}/{one['seeds']}" if one.get("seeds") else "–"),
             _coloured(one["verdict"]),
         )
@@ -105,7 +104,7 @@ def verdict_line(content: Mapping[str, Any]) -> Text:
     recommendation, confidence = content["recommendation"], content["assessment"]["confidence"]
     verdicts = [one["verdict"] for one in content.get("criteria", [])]
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(sorted(verdicts)))
-    line = Text.assemble(("verdict  ", "dim"), (recommendation, f"bold {COLOURS[recommendation]}"))
+    line = Text.assemble(("verdict   ", "dim"), (recommendation, f"bold {COLOURS[recommendation]}"))
     line.append(f"  confidence {confidence}, {counts or 'no criteria'}, status {content['status']}")
     return line
 
@@ -113,11 +112,11 @@ def verdict_line(content: Mapping[str, Any]) -> Text:
 def warnings(content: Mapping[str, Any]) -> Iterator[Text]:
     """What must be read beside the numbers: stubs, stand-ins, the handlers' own notes."""
     if content["status"] == "stub":
-        yield Text("STUB     a rehearsal without any computation; nothing here was measured", style="magenta")
+        yield Text("stub      a rehearsal without any computation; nothing here was measured", style="magenta")
     if content.get("stand_ins"):
         yield Text(
-            f"STAND-INS  measured on {' and '.join(content['stand_ins'])}: tiny models of the real classes. "
-            "These numbers say whether the code works, and nothing about Qwen2.5-VL or LTX-Video.",
+            f"stand-ins measured on {' and '.join(content['stand_ins'])}: tiny models of the real classes. "
+            "The numbers say whether the code works, and nothing about the models that the programme asks about.",
             style="yellow",
         )
     seen: dict[str, list[str]] = {}
@@ -125,12 +124,12 @@ def warnings(content: Mapping[str, Any]) -> Iterator[Text]:
         for note in entry.get("notes", []):
             seen.setdefault(note, []).append(sub_id)
     for note, subs in seen.items():
-        yield Text.assemble((f"note     {', '.join(subs)}: ", "dim"), note)
+        yield Text.assemble((f"note      {', '.join(subs)}: ", "dim"), note)
 
 
 def overview(contents: Iterable[Mapping[str, Any]]) -> Table:
-    """`results list`: one line an experiment."""
-    table = _table("experiment", "profile", "status", "done", "criteria met", "recommendation", "confidence")
+    """`results list`: one line an experiment; sub-experiments done, criteria met, and how sure that is."""
+    table = _table("experiment", "profile", "status", "done", "met", "recommendation")
     for content in contents:
         entries = content["results"]["experiments"].values()
         done = sum(entry["status"] == "completed" for entry in entries)
@@ -141,8 +140,7 @@ def overview(contents: Iterable[Mapping[str, Any]]) -> Table:
             _coloured(content["status"]),
             Text(f"{done}/{len(entries)}"),
             Text(f"{verdicts.count('met')}/{len(verdicts)}"),
-            _coloured(content["recommendation"]),
-            Text(content["assessment"]["confidence"]),
+            _coloured(content["recommendation"]).append(f" ({content['assessment']['confidence']})", style="dim"),
         )
     return table
 
@@ -163,15 +161,24 @@ def gates(states: Sequence[GateState]) -> RenderableType:
 
 def _table(*headings: str) -> Table:
     """The last column wraps, the others keep their words together."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = _empty()
     for heading in headings[:-1]:
         table.add_column(heading, no_wrap=True)
     table.add_column(headings[-1], overflow="fold")
     return table
 
 
+def _empty() -> Table:
+    return Table(box=SIMPLE_HEAD, show_edge=False, collapse_padding=True, pad_edge=False)
+
+
 def _coloured(word: str) -> Text:
     return Text(word, style=COLOURS.get(word, ""))
+
+
+def _baseline(baseline: Mapping[str, Any] | None) -> str:
+    """With spaces, so that a narrow column can break the name."""
+    return f"{baseline['name'].replace('_', ' ')} {number(baseline['value'])}" if baseline else "–"
 
 
 def _interval(interval: Mapping[str, Any] | str | None) -> str:
@@ -180,6 +187,8 @@ def _interval(interval: Mapping[str, Any] | str | None) -> str:
     return "insufficient" if isinstance(interval, str) else f"{number(interval['low'])} … {number(interval['high'])}"
 
 
-def _artifact_count(content: Mapping[str, Any]) -> str:
+def _files(content: Mapping[str, Any], folder: Path) -> Text:
     count = sum(len(entry["artifacts"]) for entry in content["results"]["experiments"].values())
-    return f", {count} file{'' if count == 1 else 's'} in artifacts/ beside it" if count else ""
+    return Text.assemble(
+        ("files     ", "dim"), str(folder / "results.yaml"), f", and {count} in artifacts/ beside it" if count else ""
+    )
