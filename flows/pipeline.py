@@ -79,9 +79,11 @@ def run_smoke_test(job: Job, home: Home) -> Outcome:
     run_id = current_run_id()
     ledger.withdraw_cancel(home, run_id)
     prepare(job, home)
-    call, *_ = planner.plan_steps(job, home, run_id).calls()
+    step = planner.plan_steps(job, home, run_id).smoke
+    if step is None:
+        return Outcome(run_id, {}, ())
     with closing(LocalBackend(home)) as backend:
-        failures = _follow([_submit(call, [], backend, run_id, home)], run_id, home, None)
+        failures = _follow([_submit(Call((step,)), [], backend, run_id, home)], run_id, home, None)
     return Outcome(run_id, {}, tuple(failures))
 
 
@@ -106,15 +108,14 @@ def _announce(plan: StepPlan, home: Home) -> None:
 
 def _run_calls(plan: StepPlan, backend: Backend, run_id: str, home: Home, tracker: Tracker) -> list[str]:
     """Submit every call, each waiting for those that make what it needs. Returns the labels of what failed."""
-    smoke, *calls = plan.calls()
-    failures = _follow([_submit(smoke, [], backend, run_id, home)], run_id, home, tracker)
-    if failures:
-        raise StepFailed(
-            f"the smoke test failed, so nothing was run: {failures[smoke.label]}", cause="needs", retryable=False
-        )
+    if plan.smoke:
+        failures = _follow([_submit(Call((plan.smoke,)), [], backend, run_id, home)], run_id, home, tracker)
+        if failures:
+            error = failures[plan.smoke.label]
+            raise StepFailed(f"the smoke test failed, so nothing was run: {error}", cause="needs", retryable=False)
     made_by: dict[str, PrefectFuture[Any]] = {}
     submitted = []
-    for call in calls:
+    for call in plan.calls():
         upstream = {id(made_by[fp]): made_by[fp] for s in call.steps for fp in s.needs.values() if fp in made_by}
         future = _submit(call, list(upstream.values()), backend, run_id, home)
         submitted.append(future)

@@ -55,12 +55,14 @@ def run_program(job: Job, home: Home) -> Outcome:
     total: Outcome | None = None
     skipped = job.skipped
     for phase in sorted({selection.experiment.phase for selection in job.selections}):
-        gate = job.plan.gate_before(phase)
+        profile = job.profile
+        gate = gates.before_phase(home, job.plan, phase, profile=profile.name, moves_gates=profile.moves_gates)
         if gate is not None:
-            state = gates.state_of(gate, job.plan, job.profile, home)
-            logger.info(f"{gate.id}: {state.status}: {state.reason}")
-            if not state.lets_through:
-                logger.warning(f"phase {phase} is not started: {gate.id} is {state.status}")
+            logger.info(f"{gate.gate}: {gate.verdict}: {gate.reason}")
+            for decision in gate.overrides:
+                logger.info(f"{gate.gate}: overridden by {decision.by}, {decision.date[:10]}: {decision.reason}")
+            if not gate.opens:
+                logger.warning(f"phase {phase} is not started: {gate.gate} is {gate.verdict}")
                 break
         selections = tuple(s for s in job.selections if s.experiment.phase == phase)
         outcome = run_job(replace(job, selections=selections, skipped=skipped), home)

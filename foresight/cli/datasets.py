@@ -56,7 +56,7 @@ def list_(profile: ProfileName = "tiny", as_json: AsJson = False) -> None:
         ]
         for row in rows
     ]
-    console.print(table(["data set", "recipe", "state", "items", "sources", "sha256", "folder"], cells))
+    console.print(table(["data set", "recipe", "state", "items", "sources", "sha256"], cells))
 
 
 @app.command(help="Compare every pixel with its hash. Exit 1 if one differs.")

@@ -134,7 +134,7 @@ def clips() -> Check:
     return Check("clips", "ok", "found")
 
 
-def tokens(environment: dict[str, str], config: Path = Path("~/.modal.toml").expanduser()) -> list[Check]:
+def tokens(environment: dict[str, str], config: Path) -> list[Check]:
     """Accounts that only more than the tiny profile needs."""
     modal = bool(environment.get("MODAL_TOKEN_ID") and environment.get("MODAL_TOKEN_SECRET")) or config.exists()
     rows = [
@@ -166,5 +166,5 @@ def examine(at: Home, lock: Path) -> list[Check]:
         metric_weights(),
         stand_ins(at),
         clips(),
-        *tokens(dict(os.environ)),
+        *tokens(dict(os.environ), Path("~/.modal.toml").expanduser()),
     ]

@@ -130,7 +130,7 @@ def _start(flow: str, own: dict[str, Any], job: Job, *, dry_run: bool, in_proces
         request["sub_experiment"] = list(request.pop("sub_experiments")) or None
         outcome = _flow(flow, {**own, **request})
         documents, failed = outcome.documents, outcome.failed
-    report.documents(documents, job, home, as_json=as_json)
+    report.documents(documents, job, home, as_json=as_json, failed=failed)
     raise typer.Exit(1 if failed else 0)
 
 

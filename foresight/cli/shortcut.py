@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from foresight.compute import planner
-from foresight.compute.backend import Call, StepOutcome
+from foresight.compute.backend import Call
 from foresight.compute.request import Job
+from foresight.compute.run_step import run_call, steps_to_json
 from foresight.compute.tracking import Tracker
 from foresight.home import Home
 from foresight.results import runs
@@ -67,8 +67,7 @@ def _covering_run(job: Job, plan: planner.StepPlan, home: Home) -> str | None:
 
 
 def run_in_process(job: Job, home: Home) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
-    """Every step here, one after another, nothing captured: a breakpoint in a handler works. No Prefect, no isolation."""
-    from foresight.compute.run_step import run_call
+    """Every step here, one after another, so that a breakpoint in a handler works. No Prefect, no isolation."""
     from foresight.data.dataset import prepare
     from foresight.models.download import make_available
 
@@ -86,19 +85,17 @@ def run_in_process(job: Job, home: Home) -> tuple[dict[str, dict[str, Any]], tup
         plan = planner.plan_steps(job, home, run_id)
         planner.withdraw_broken(plan, home)
         tracker.begin(plan)
-        for call in plan.calls():
-            failed += _run(call, home, run_id, tracker, run_call)
+        for call in [*([Call((plan.smoke,))] if plan.smoke else []), *plan.calls()]:
+            failed += _run(call, home, run_id, tracker)
     tracker.finish("failed" if failed else "completed")
     return tracker.documents(), tuple(failed)
 
 
-def _run(
-    call: Call, home: Home, run_id: str, tracker: Tracker, run_call: Callable[..., list[StepOutcome]]
-) -> list[str]:
+def _run(call: Call, home: Home, run_id: str, tracker: Tracker) -> list[str]:
     by_fingerprint = {step.fingerprint: step for step in call.steps}
     print(f"── {call.label}", flush=True)
     failed = []
-    for outcome in run_call(call, home, call_id=f"in-process-{secrets.token_hex(3)}", run_id=run_id, capture=False):
+    for outcome in run_call(steps_to_json(call), home, f"in-process-{secrets.token_hex(3)}", run_id, echo=True):
         step = by_fingerprint[outcome.fingerprint]
         error = None if outcome.status == "completed" else outcome.error or outcome.status
         tracker.step_ended(step, error)

@@ -47,13 +47,13 @@ class Seeded:
 
 @dataclass(frozen=True)
 class StepPlan:
-    smoke: Step
+    smoke: Step | None  # None where the job needs no model
     extract: tuple[Step, ...]
     seeded: Mapping[Seeded, Step]
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        return (self.smoke, *self.extract, *self.seeded.values())
+        return (*((self.smoke,) if self.smoke else ()), *self.extract, *self.seeded.values())
 
     def of(self, experiment_id: str, sub_experiment: str) -> dict[int, Step]:
         return {
@@ -63,12 +63,12 @@ class StepPlan:
         }
 
     def calls(self) -> list[Call]:
-        """In an order in which every need comes before what needs it; extractions of one model travel together."""
+        """All but the smoke test, needs before what needs them; extractions of one model travel together."""
         by_model: dict[str, list[Step]] = {}
         for step in self.extract:
             by_model.setdefault(step.identity["role"], []).append(step)
         extractions = [Call(tuple(steps)) for steps in by_model.values()]
-        return [Call((self.smoke,)), *extractions, *(Call((step,)) for step in self.seeded.values())]
+        return [*extractions, *(Call((step,)) for step in self.seeded.values())]
 
 
 def model_specs(job: Job) -> dict[str, ModelSpec]:
@@ -89,7 +89,10 @@ def data_specs(job: Job) -> dict[str, DataSpec]:
 
 
 def plan_steps(job: Job, home: Home, run_id: str) -> StepPlan:
-    """`run_id` marks what `--refresh` forces. Raise `Unprepared` where a model or a data set is missing, so that its identity is not known yet."""
+    """The steps of a job; `run_id` marks what `--refresh` forces.
+
+    Raises `Unprepared` where a model or a data set is missing, so that its identity is not known yet.
+    """
     specs = model_specs(job)
     identities = {}
     for role, spec in specs.items():
@@ -130,7 +133,9 @@ class _Planning:
         self.run_id = run_id
         self.extracts: dict[str, Step] = {}
 
-    def smoke(self) -> Step:
+    def smoke(self) -> Step | None:
+        if not self.specs:
+            return None
         return Step(
             kind="smoke",
             label="smoke test",
@@ -150,6 +155,7 @@ class _Planning:
         name = f"{data_name}/{need}"
         if name not in self.extracts:
             spec, manifest = self.data[data_name], self.manifests[data_name]
+            own_side = manifest.shape[-2]
             choice = self.job.profile.models[need.role]
             self.extracts[name] = Step(
                 kind="extract",
@@ -160,7 +166,7 @@ class _Planning:
                     role=need.role,
                     point=need.point,
                     data=manifest.sha256,
-                    side=need.side,
+                    side=None if need.side == own_side else need.side,
                     dtype=choice.dtype,
                 ),
                 work={
