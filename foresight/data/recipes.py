@@ -29,6 +29,10 @@ STAND_IN_SEEDS_FROM = 1_000_000
 """Generator seeds from here on belong to the training of the stand-in models; whatever they draw counts as train."""
 
 
+OFFICIAL_SPLIT = "official_split"
+"""The label that a dataset's official split is kept under: `train` or `validation`."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """One item as a maker hands it over, before it is hashed and written."""
@@ -83,7 +87,8 @@ class CategoriesParameters(Parameters):
 class CocoSingleObjectParameters(Parameters):
     """R2: a square crop of a COCO val2017 image around one object, one crop an image."""
 
-    n: int = Field(ge=1)
+    n: int = Field(ge=1, description="Images.")
+    exclude: list[str] = Field(default=[], description="Sources (image ids) to leave out.")
 
 
 class SSv2FramesParameters(Parameters):
@@ -95,6 +100,7 @@ class SSv2FramesParameters(Parameters):
     validation_fraction: float = Field(
         default=0.25, gt=0, lt=1, description="Share of the n clips taken from the official validation split."
     )
+    exclude: list[str] = Field(default=[], description="Sources (clip ids) to leave out.")
 
 
 @dataclass(frozen=True)
