@@ -81,7 +81,8 @@ def locate(spec: ModelSpec, home: Home) -> Path:
     if spec.stand_in:
         if spec.id not in STAND_INS:
             raise UserError(
-                f"There is no stand-in {spec.id!r}. Those that ship are {', '.join(STAND_INS)}. Name one in the profile."
+                f"There is no stand-in {spec.id!r}. Those that ship are {', '.join(STAND_INS)}. "
+                "Name one in the profile."
             )
         return STAND_INS[spec.id]
     if not spec.revision:
@@ -112,7 +113,7 @@ def read_manifest(spec: ModelSpec, home: Home) -> ModelManifest:
     asked = (spec.id, spec.revision or manifest.revision, spec.stand_in)
     if asked != (manifest.id, manifest.revision, manifest.stand_in):
         raise UserError(
-            f"{path} is of {manifest.id} at {manifest.revision}, but the profile asks for {spec.id} at {spec.revision}. "
+            f"{path} is of {manifest.id} at {manifest.revision}, and {spec.id} at {spec.revision} was asked for. "
             + ("Correct the revision in the profile, or leave it out." if spec.stand_in else _remedy(spec))
         )
     return manifest

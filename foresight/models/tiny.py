@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKLLTXVideo
@@ -20,7 +21,7 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLProcessor,
-    Qwen2TokenizerFast,
+    Qwen2Tokenizer,
     Qwen2VLImageProcessor,
     Qwen2VLVideoProcessor,
 )
@@ -107,10 +108,10 @@ class VaeShape:
         return 2 ** sum(self.scaling)
 
 
-def build_vlm(folder: Path, shape: VlmShape = VlmShape(), seed: int = 0) -> Path:  # noqa: B008 (frozen)
+def build_vlm(folder: Path, shape: VlmShape = VlmShape(), seed: int = 0) -> Path:
     """Save a random Qwen2.5-VL with processor and tokenizer to `folder`, as the hub lays it out; 1.03 M weights."""
-    tokenizer = _tokenizer(shape.vocabulary)
-    sizes = {"patch_size": PATCH, "merge_size": MERGE, "temporal_patch_size": 2}
+    tokenizer: Any = _tokenizer(shape.vocabulary)
+    sizes: dict[str, Any] = {"patch_size": PATCH, "merge_size": MERGE, "temporal_patch_size": 2}
     processor = Qwen2_5_VLProcessor(
         image_processor=Qwen2VLImageProcessor(**sizes),
         video_processor=Qwen2VLVideoProcessor(**sizes),
@@ -162,13 +163,15 @@ def build_vlm(folder: Path, shape: VlmShape = VlmShape(), seed: int = 0) -> Path
     return folder
 
 
-def build_vae(folder: Path, shape: VaeShape = VaeShape(), seed: int = 0) -> Path:  # noqa: B008 (frozen)
+def build_vae(folder: Path, shape: VaeShape = VaeShape(), seed: int = 0) -> Path:
     """Save a random LTX VAE to `folder`/vae, where the hub's LTX-Video keeps it; 1.28 M weights."""
     blocks = len(shape.channels)
-    block, downsample = ("LTXVideo095DownBlock3D", "spatiotemporal") if shape.residual else ("LTXVideoDownBlock3D", "conv")
+    block, downsample = (
+        ("LTXVideo095DownBlock3D", "spatiotemporal") if shape.residual else ("LTXVideoDownBlock3D", "conv")
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        vae = AutoencoderKLLTXVideo(
+        vae: Any = AutoencoderKLLTXVideo(
             latent_channels=shape.latent_channels,
             block_out_channels=tuple(shape.channels),
             decoder_block_out_channels=tuple(shape.channels),
@@ -194,7 +197,7 @@ def _mrope_section(head_width: int) -> list[int]:
     return [time, height, pairs - time - height]
 
 
-def _tokenizer(vocabulary: int) -> Qwen2TokenizerFast:
+def _tokenizer(vocabulary: int) -> Any:
     """A byte-level BPE of Qwen2's kind, trained on four sentences: it encodes any text, and has the special tokens."""
     bpe = Tokenizer(models.BPE())
     bpe.normalizer = normalizers.NFC()
@@ -210,12 +213,13 @@ def _tokenizer(vocabulary: int) -> Qwen2TokenizerFast:
         _SENTENCES, trainers.BpeTrainer(vocab_size=vocabulary, initial_alphabet=alphabet, show_progress=False)
     )
     model = json.loads(bpe.to_str())["model"]
-    return Qwen2TokenizerFast(
-        vocab=model["vocab"],
-        merges=[tuple(merge) for merge in model["merges"]],
-        unk_token=None,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        additional_special_tokens=list(_SPECIAL_TOKENS),
-        model_max_length=32768,
-    )
+    arguments: dict[str, Any] = {
+        "vocab": model["vocab"],
+        "merges": [tuple(merge) for merge in model["merges"]],
+        "unk_token": None,
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|endoftext|>",
+        "additional_special_tokens": list(_SPECIAL_TOKENS),
+        "model_max_length": 32768,
+    }
+    return Qwen2Tokenizer(**arguments)
