@@ -8,6 +8,7 @@ a platform collects stdout itself, a thread copies what the log gains to the ori
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import sys
 import threading
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+_OURS = logging.getLogger("foresight")
 _ECHO_S = 0.1
 _IOLBF = 1  # of stdio.h, in glibc and on macOS
 
@@ -44,6 +46,11 @@ def captured(path: Path, *, echo: bool = False) -> Iterator[CapturedLog]:
     os.dup2(log, 2)
     sys.stdout, sys.stderr = _text(1), _text(2)
     _line_buffer_c()
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    logging.root.addHandler(handler)
+    level = _OURS.level
+    _OURS.setLevel(logging.INFO)
     over = threading.Event()
     follower = threading.Thread(target=_follow, args=(path, os.fstat(log).st_size, before[2], over), daemon=True)
     if echo:
@@ -51,6 +58,8 @@ def captured(path: Path, *, echo: bool = False) -> Iterator[CapturedLog]:
     try:
         yield CapturedLog(path, log)
     finally:
+        logging.root.removeHandler(handler)
+        _OURS.setLevel(level)
         flush_all()
         sys.stdout, sys.stderr = before[:2]
         os.dup2(before[2], 1)

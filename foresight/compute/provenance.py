@@ -24,15 +24,19 @@ _GIT_TIMEOUT_S = 20.0
 def provenance_of(step: Step) -> Provenance:
     """Models, data and seed come from the identity, which was checked before the work began."""
     commit, dirty = checkout()
-    models = step.identity.get("models", {})
+    identity = step.identity
+    models = {identity["role"]: identity["model"]} if "model" in identity else identity.get("models", {})
+    data = identity.get("data", {})
+    if isinstance(data, str):  # an extraction works on one data set, whose name bears no identity
+        data = {step.work["data_spec"]["name"]: data}
     return Provenance(
         git_commit=commit,
         git_dirty=dirty,
         lock_sha256=_lock_sha256(),
         versions=dict(_versions()),
         models={role: ModelIdentity.model_validate(model) for role, model in models.items()},
-        data=dict(step.identity.get("data", {})),
-        seed=step.identity.get("seed"),
+        data=dict(data),
+        seed=identity.get("seed"),
         python=platform.python_version(),
         platform=platform.platform(),
     )

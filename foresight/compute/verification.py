@@ -52,6 +52,11 @@ def _differences(step: Step, home: Home) -> Iterator[str]:
         here = _version(library)
         if here != planned:
             yield f"{library} {planned} was planned, {here or 'none'} is installed here (`make setup`, or redeploy)"
+    if "extraction_version" in identity:
+        from foresight.features.points import EXTRACTION_VERSION
+
+        if identity["extraction_version"] != EXTRACTION_VERSION:
+            yield f"extraction version {identity['extraction_version']}, {EXTRACTION_VERSION} here ({REDEPLOY})"
     yield from _weights(step, home)
     if identity.get("metric_weights"):
         from foresight.metrics.weights import lpips_weights_sha256
