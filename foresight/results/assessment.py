@@ -241,8 +241,9 @@ def _as_good(value: float, than: float, direction: str) -> bool:
 def mean(values: Iterable[float]) -> float:
     """Without overflow: a handler may report 1e308, and an assessment never crashes on what a record may hold."""
     numbers = list(values)
-    if max(map(abs, numbers)) > LARGEST:
-        return math.fsum(value / len(numbers) for value in numbers)
+    largest = max(map(abs, numbers))
+    if largest > LARGEST:
+        return largest * (math.fsum(value / largest for value in numbers) / len(numbers))
     return statistics.fmean(numbers)
 
 

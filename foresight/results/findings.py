@@ -51,6 +51,6 @@ def _field(name: str, spec: str, values: Sequence[float]) -> str:
         return "{" + name + "}"  # the field of a metric that no seed has stays visible, as the gap that it is
     write = (lambda value, of: format(value, of)) if spec else (lambda value, of: number(value))
     mean = write(statistics.fmean(values), spec)
-    if len(values) < 2 or min(values) == max(values):
+    if len(values) < 2 or max(values) - min(values) <= 1e-12 * max(map(abs, values)):  # equal, rounding apart
         return mean
     return f"{mean} ± {write(statistics.stdev(values), SIGN.sub(lambda found: found[1], spec))}"

@@ -16,6 +16,10 @@ def test_one_seed_has_no_spread():
     assert pool_findings([("IoU {iou:.3f}.", {"iou": 0.5})]) == "IoU 0.500."
 
 
+def test_rounding_is_no_spread():
+    assert pool_findings([("{x}", {"x": 0.1 + 0.2}), ("{x}", {"x": 0.3})]) == "0.3"
+
+
 def test_format_specifications_hold_for_the_spread_without_its_sign():
     assert pool_findings([("gap {gap:+.2f}", {"gap": 0.1}), ("gap {gap:+.2f}", {"gap": 0.3})]) == "gap +0.20 ± 0.14"
     assert pool_findings([("{share:.0%}", {"share": 0.5}), ("{share:.0%}", {"share": 0.7})]) == "60% ± 14%"
