@@ -37,13 +37,15 @@ COLOURS = {
     "fail": "red",
     "not applicable": "dim",
 }
+VERDICTS = ("met", "marginal", "not met", "not measured")
 BETTER = {"higher": "≥", "lower": "≤"}
 
 
 def experiment(content: Mapping[str, Any], folder: Path) -> RenderableType:
     """All that `results show` shows. `folder` is where the results.yaml lies."""
     title = Text(content.get("title", content["experiment_id"]), style="bold")
-    title.append(f"  {content['experiment_id']} · profile {content.get('profile', 'unknown')}", style="not bold dim")
+    about = f"  {content['experiment_id']} · profile {content.get('profile', 'unknown')} · {content['status']}"
+    title.append(about, style="not bold dim")
     parts: list[RenderableType] = [title]
     if content.get("question"):
         parts.append(Text(content["question"], style="italic"))
@@ -103,10 +105,9 @@ def verdict_line(content: Mapping[str, Any]) -> Text:
     """One line: what follows from it."""
     recommendation, confidence = content["recommendation"], content["assessment"]["confidence"]
     verdicts = [one["verdict"] for one in content.get("criteria", [])]
-    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(sorted(verdicts)))
+    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in verdicts)
     line = Text.assemble(("verdict   ", "dim"), (recommendation, f"bold {COLOURS[recommendation]}"))
-    line.append(f"  confidence {confidence}, {counts or 'no criteria'}, status {content['status']}")
-    return line
+    return line.append(f"  confidence {confidence}; {counts or 'no criteria'}")
 
 
 def warnings(content: Mapping[str, Any]) -> Iterator[Text]:

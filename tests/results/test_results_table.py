@@ -60,7 +60,7 @@ def test_everything_that_decides_is_readable_at_every_width(home, content, width
     for words in ("lpips", "0.2", "≤ 0.35 (0.25)", "20/3", "not measured", "marginal", "not met", "out of memory"):
         assert words in text
     assert "[bold]LPIPS[/bold] 0.2, in [0.1, 0.3]." in text
-    assert "pivot  confidence low, 1 marginal, 1 met, 1 not measured, 1 not met, status failed" in text
+    assert "pivot  confidence low; 1 met, 1 marginal, 1 not met, 1 not measured" in text
     assert "stand-ins measured on org/vlm" in text
     assert "e1_5: the LLM is random" in text
     assert "results.yaml" in text
