@@ -25,8 +25,14 @@ EXECUTORS = {
 }
 
 
+salt = ""
+"""Part of every step's identity: tests that share a home set it, each to its own."""
+
+
 def step(do: str = "work", *, kind: str = "sub_experiment", timeout_s: float = 60.0, work=None, **parameters) -> Step:
     identity = {"experiment": "c1", "sub_experiment": "e1_1", "seed": 0, "parameters": {"do": do, **parameters}}
+    if salt:
+        identity["salt"] = salt
     return Step(
         kind=kind,
         label=f"{do} {parameters}" if parameters else do,

@@ -3,10 +3,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
-from foresight.compute.claim import FileClaim, Holder, try_claim
+from foresight.compute.claim import FileClaim, Holder, is_claimed, try_claim
 from foresight.compute.process import Process, kill_group
 from foresight.home import Home
 
@@ -117,3 +118,36 @@ def test_a_zombie_is_dead():
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # dead, not reaped
     assert not process.is_alive()
     child.wait()
+
+
+def test_looking_takes_nothing_away(home, other):
+    assert not is_claimed(home, FP)
+    process = other()
+    assert is_claimed(home, FP)
+    kill_group(process.pid)
+    process.wait()
+    assert not is_claimed(home, FP)
+    with try_claim(home, FP, Holder.here("c", "r")) as claim:
+        assert isinstance(claim, FileClaim)
+
+
+def test_a_look_by_another_does_not_make_a_claim_fail(home):
+    try_claim(home, FP, Holder.here("c", "r")).release()
+    stop = threading.Event()
+
+    def look():
+        while not stop.is_set():
+            is_claimed(home, FP)
+
+    lookers = [threading.Thread(target=look) for _ in range(3)]
+    for looker in lookers:
+        looker.start()
+    try:
+        for _ in range(200):
+            claim = try_claim(home, FP, Holder.here("c", "r"))
+            assert isinstance(claim, FileClaim)
+            claim.release()
+    finally:
+        stop.set()
+        for looker in lookers:
+            looker.join()

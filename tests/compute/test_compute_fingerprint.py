@@ -6,15 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foresight.compute.fingerprint import fingerprint_of
 
+bounded = settings(deadline=None, max_examples=60)  # a shared machine has no deadline
 leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4))
 
 
+@bounded
 @given(st.dictionaries(st.text(), values, min_size=2), st.randoms())
 def test_key_order_is_irrelevant(value, random):
     items = list(value.items())
@@ -43,6 +45,7 @@ def at(value, path):
     return at(value[path[0]], path[1:]) if path else value
 
 
+@bounded
 @given(values, leaves, st.data())
 def test_any_change_of_a_leaf_changes_it(value, leaf, data):
     path = data.draw(st.sampled_from(list(paths(value))))
@@ -50,6 +53,7 @@ def test_any_change_of_a_leaf_changes_it(value, leaf, data):
     assert (fingerprint_of(replaced(value, path, leaf)) == fingerprint_of(value)) is same
 
 
+@bounded
 @given(values)
 def test_it_survives_a_trip_through_json(value):
     assert fingerprint_of(json.loads(json.dumps(value))) == fingerprint_of(value)

@@ -39,15 +39,15 @@ def test_calls_are_found_by_run_or_alone_oldest_first(home):
 def test_a_call_lives_as_long_as_its_process(home):
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     ledger.write_call(home, entry(process=Process.of(child.pid), state="running"))
-    assert ledger.find_call(home, "c1").is_live
+    assert ledger.is_alive(ledger.find_call(home, "c1"))
     child.communicate(b"\n")
-    assert not ledger.find_call(home, "c1").is_live
+    assert not ledger.is_alive(ledger.find_call(home, "c1"))
 
 
 def test_a_call_without_a_process_yet_is_not_live_and_a_remote_one_is_until_it_ended(home):
-    assert not entry().is_live
-    assert entry(backend="modal").is_live
-    assert not entry(backend="modal", state="ended").is_live
+    assert not ledger.is_alive(entry())
+    assert ledger.is_alive(entry(backend="modal"))
+    assert not ledger.is_alive(entry(backend="modal", state="ended"))
 
 
 def test_changes_from_many_threads_are_all_kept(home):
@@ -72,7 +72,7 @@ def test_cancel_of_a_run_and_of_one_call(home):
     ledger.request_cancel(home, "r1")
     ledger.request_cancel(home, "r1")
     assert ledger.cancel_requested(home, "r1", "c2")
-    ledger.withdraw_cancel(home, "r1")
+    ledger.clear_cancel(home, "r1")
     assert not ledger.cancel_requested(home, "r1")
     assert ledger.cancel_requested(home, "r1", "c1")
 

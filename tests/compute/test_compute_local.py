@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import compute_executors
 import psutil
 import pytest
 from compute_executors import EXECUTORS, call, step
@@ -23,15 +24,23 @@ HERE = Path(__file__).parent
 BOUND_S = 20.0
 
 
-@pytest.fixture
-def home(tmp_path):
-    return Home(tmp_path / "home")
-
-
-@pytest.fixture
-def backend(home):
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory):
+    """Shared, so that one fork server serves most tests; `salted` keeps their steps apart."""
+    home = Home(tmp_path_factory.mktemp("shared"))
     with LocalBackend(home, slots=4, executors=EXECUTORS, preload=PRELOAD) as backend:
         yield backend
+
+
+@pytest.fixture(autouse=True)
+def salted(request, monkeypatch):
+    monkeypatch.setattr(compute_executors, "salt", request.node.name)
+
+
+@pytest.fixture
+def home(request, tmp_path):
+    """The shared backend's, for tests that use it."""
+    return request.getfixturevalue("backend")._home if "backend" in request.fixturenames else Home(tmp_path / "home")
 
 
 def until(condition, what="it"):
@@ -129,11 +138,11 @@ def test_the_ledger_is_written_before_any_work(backend, home, monkeypatch):
     spawn = backend._server.spawn
 
     def spy(*args, **kwargs):
-        seen.extend(entry.state for entry in ledger.list_calls(home))
+        seen.extend(entry.state for entry in ledger.list_calls(home, "spied"))
         return spawn(*args, **kwargs)
 
     monkeypatch.setattr(backend._server, "spawn", spy)
-    run(backend, step("work"))
+    run(backend, step("work"), run_id="spied")
     assert seen == ["submitted"]
 
 
@@ -360,8 +369,10 @@ PARENT = """
 import sys
 sys.path.insert(0, {here!r})
 from pathlib import Path
+import compute_executors
 from compute_executors import EXECUTORS, call, step
 from foresight.compute.local import LocalBackend
+compute_executors.salt = {salt!r}
 from foresight.home import Home
 with Path({ran!r}).open("a") as stream:
     stream.write(__name__ + "\\n")
@@ -383,6 +394,7 @@ def parent(tmp_path, home):
     def start(arguments, *, end="backend.close()", run_main="main()"):
         text = PARENT.format(
             here=str(HERE),
+            salt=compute_executors.salt,
             ran=str(tmp_path / "ran"),
             home=str(home.root),
             preload=PRELOAD,
@@ -441,7 +453,7 @@ def test_kill_9_of_the_parent_kills_everything(parent, home, tmp_path, server):
     work = step("wait_for", file=str(tmp_path / "go"))
     (outcome,) = watcher.outcome(call_id)
     assert (outcome.status, outcome.cause, outcome.retryable, outcome.attempt) == ("failed", "lost", True, 1)
-    assert not is_claimed(home, work.fingerprint)
+    until(lambda: not is_claimed(home, work.fingerprint), "a free claim")
     watcher.cancel(call_id)
     assert watcher.attach(call_id) == "finished"
     assert watcher.outcome(call_id)[0].cause == "cancelled"
