@@ -23,7 +23,7 @@ Cost: 0.5 s for 400 pictures; for thousands it grows with the product of the num
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -67,11 +67,12 @@ class _Pictures:
 
     owner: np.ndarray  # [M] index of the item
     colour: np.ndarray  # float32 [M, 32, 32, 3]
-    grey: np.ndarray  # float32 [M, 64, 64]
+    detail: np.ndarray  # float32 [M, 64, 64], signed
+    textured: np.ndarray  # [K] which of them are not flat
 
     def variant(self, name: str) -> _Pictures:
         axes = tuple(axis for axis, word in ((1, "flipped"), (2, "mirrored")) if word in name)
-        return _Pictures(self.owner, np.flip(self.colour, axes), np.flip(self.grey, axes))
+        return replace(self, colour=np.flip(self.colour, axes), detail=np.flip(self.detail, axes))
 
 
 def near_duplicates(dataset: Dataset, parts: list[np.ndarray]) -> Iterator[Duplicate]:
@@ -83,18 +84,15 @@ def near_duplicates(dataset: Dataset, parts: list[np.ndarray]) -> Iterator[Dupli
 
 
 def _between(some: _Pictures, others: _Pictures) -> Iterator[Duplicate]:
-    tiny, detail = _tiny(some), _detail(some.grey)
-    spectra, textured = _spectra(detail), _flat_share(some.grey) <= _MOST_FLAT
+    tiny, spectra = _tiny(some), _spectra(some)
     for name in VARIANTS:
         varied = others.variant(name)
         for a, b in np.argwhere(tiny @ _tiny(varied).T >= _SAME_SCREEN):
             if _same_frame(some.colour[a], varied.colour[b]):
                 yield Duplicate(int(some.owner[a]), int(others.owner[b]), name, shifted=False)
-        varied_detail = _detail(varied.grey)
-        alike = spectra @ _spectra(varied_detail).T >= _SHIFT_SCREEN
-        alike &= textured[:, None] & (_flat_share(varied.grey) <= _MOST_FLAT)
-        for a, b in np.argwhere(alike):
-            if _shifted_frame(detail[a], varied_detail[b]):
+        alike = np.argwhere(spectra @ _spectra(varied).T >= _SHIFT_SCREEN)
+        for a, b in zip(some.textured[alike[:, 0]], others.textured[alike[:, 1]], strict=True):
+            if _shifted_frame(some.detail[a], varied.detail[b]):
                 yield Duplicate(int(some.owner[a]), int(others.owner[b]), name, shifted=True)
 
 
@@ -108,7 +106,9 @@ def _pictures(images: np.ndarray, part: np.ndarray) -> _Pictures:
             owner.append(index)
             colour.append(np.asarray(picture.resize((_SMALL, _SMALL), Image.Resampling.HAMMING)))
             grey.append(np.asarray(picture.convert("L").resize((_GREY, _GREY), Image.Resampling.HAMMING)))
-    return _Pictures(np.array(owner), np.array(colour, dtype=np.float32), np.array(grey, dtype=np.float32))
+    greys = np.array(grey, dtype=np.float32)
+    textured = np.flatnonzero(_flat_share(greys) <= _MOST_FLAT)
+    return _Pictures(np.array(owner), np.array(colour, dtype=np.float32), _detail(greys), textured)
 
 
 def _tiny(pictures: _Pictures) -> np.ndarray:
@@ -122,11 +122,12 @@ def _pooled(colour: np.ndarray) -> np.ndarray:
     return colour.reshape(len(colour), _TINY, _SMALL // _TINY, _TINY, _SMALL // _TINY, 3).mean(axis=(2, 4))
 
 
-def _spectra(detail: np.ndarray) -> np.ndarray:
-    """Unit vectors [M, D]: square roots of the lower Fourier magnitudes of the windowed detail.
+def _spectra(pictures: _Pictures) -> np.ndarray:
+    """Unit vectors [K, D] of the textured ones: square roots of the lower Fourier magnitudes of the windowed detail.
 
     The detail is levelled first, so that one strong edge does not drown the grain of the rest.
     """
+    detail = pictures.detail[pictures.textured]
     windowed = detail / (np.abs(detail) + _LEVEL) * _window(_GREY)
     magnitudes = np.abs(np.fft.rfft2(windowed - windowed.mean(axis=(1, 2), keepdims=True)))
     radius = np.hypot(np.fft.fftfreq(_GREY)[:, None], np.fft.rfftfreq(_GREY))

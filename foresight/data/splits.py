@@ -73,7 +73,14 @@ def assert_disjoint(dataset: Dataset, split: Split) -> None:
 
     See `duplicates` for what that last test can and cannot see. It takes 0.5 s for 400 pictures.
     """
-    items = dataset.manifest.items
+    items, sources = dataset.manifest.items, dataset.manifest.sources
+    for part, indices in (("validation", split.val), ("test", split.test)):
+        for i in indices:
+            if sources[items[i].source].stand_in_training:
+                raise DataLeak(
+                    f"{dataset.manifest.spec.name}: {items[i].id} is in {part}, but the stand-in models were trained "
+                    f"on its source {items[i].source}. Such a source may only be in train. Use `split_by_source`."
+                )
     for what, key in (("come from one source", "source"), ("hold the same pixels", "sha256")):
         for (first_part, first), (second_part, second) in combinations(split.parts.items(), 2):
             seen = {getattr(items[i], key): i for i in first}

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from skimage import draw
 
 from foresight.data.manifest import Source
 from foresight.data.recipes import (
@@ -97,18 +96,26 @@ def shape_mask(shape: str, centre: np.ndarray, radius: float, side: int) -> tupl
     `centre` (x, y) and `radius` are in 224ths of the side. What lies outside the picture is cut off.
     """
     fine = side * _FINE
-    scale = fine / _REFERENCE
-    # A point at x lies in subpixel floor(x); skimage puts subpixel i at coordinate i, hence the half.
-    x, y, r = centre[0] * scale - 0.5, centre[1] * scale - 0.5, radius * scale
+    x, y, r = (value * fine / _REFERENCE for value in (*centre, radius))
+    grid = np.arange(fine) + 0.5  # the middle of each subpixel
     if shape == "circle":
-        rows, columns = draw.disk((y, x), r, shape=(fine, fine))
+        inside = (grid[None, :] - x) ** 2 + (grid[:, None] - y) ** 2 <= r**2
     else:
-        corners = _corners(shape)
-        rows, columns = draw.polygon(y + r * corners[:, 1], x + r * corners[:, 0], shape=(fine, fine))
-    mask = np.zeros((fine, fine), dtype=np.float32)
-    mask[rows, columns] = 1
-    box = [columns.min() / fine, rows.min() / fine, (columns.max() + 1) / fine, (rows.max() + 1) / fine]
-    return mask.reshape(side, _FINE, side, _FINE).mean(axis=(1, 3)), [float(edge) for edge in box]
+        inside = _inside_polygon(np.array([x, y]) + r * _corners(shape), grid)
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    box = [columns[0] / fine, rows[0] / fine, (columns[-1] + 1) / fine, (rows[-1] + 1) / fine]
+    covered = inside.reshape(side, _FINE, fine).sum(axis=1, dtype=np.uint8).reshape(side, side, _FINE).sum(axis=2)
+    return covered.astype(np.float32) / _FINE**2, [float(edge) for edge in box]
+
+
+def _inside_polygon(corners: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """Which points of grid x grid lie inside, by the even-odd rule: bool [rows, columns]."""
+    inside = np.zeros((len(grid), len(grid)), dtype=bool)
+    for (x1, y1), (x2, y2) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        rows = np.flatnonzero((y1 > grid) != (y2 > grid))
+        crossing = x1 + (grid[rows] - y1) * (x2 - x1) / (y2 - y1)
+        inside[rows] ^= grid[None, :] < crossing[:, None]
+    return inside
 
 
 def _corners(shape: str) -> np.ndarray:
