@@ -26,9 +26,7 @@ from foresight.results import document, runs
 from foresight.results.document import Document
 from foresight.results.runs import Run
 
-HEADER = (
-    "# Rebuilt from the records after every step; an edit is overwritten. `foresight results verify` finds edits.\n"
-)
+HEADER = "# A view of the records: an edit is overwritten, and `foresight results verify` finds it.\n"
 
 
 def rebuild(home: Home, experiment_id: str) -> Path | None:

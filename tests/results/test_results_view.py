@@ -201,6 +201,18 @@ def test_a_run_that_was_killed_hides_no_result(home):
     assert (own["status"], own["recommendation"]) == ("in_progress", "pending")
 
 
+def test_nothing_is_running_in_a_run_that_was_cancelled(home):
+    run = begin(home, "run-1", seeds=(0, 1))
+    one = store(home, good(0)[2])
+    runs.update_sub_experiment(home, ID, run.run_id, "e1_5", status="running", steps={0: one.fingerprint, 1: "f" * 64})
+    assert shown(home)["results"]["experiments"]["e1_5"]["status"] == "running"
+    runs.finish(home, ID, run.run_id, "cancelled")
+    content = shown(home)
+    entry = content["results"]["experiments"]["e1_5"]
+    assert (entry["status"], entry["seeds"], content["status"]) == ("pending", [0], "in_progress")
+    assert content["criteria"][0]["reason"] == "e1_5: 1 of 2 seeds have finished"
+
+
 def test_a_record_that_is_gone_or_damaged_is_said_and_not_measured(home):
     finished_run(home, "run-1", good())
     home.record(good()[2].fingerprint).write_text("{}")
