@@ -327,6 +327,26 @@ CASES = {  # what is wrong: text of the plan, what replaces it, line, message
     ),
     "no profiles file": ("version: 1\n", "version: 1\nprofiles: mine.yaml\n", 2, "profiles: there is no file"),
     "wrong version": ("version: 1", "version: 2", 1, "version: must be 1, not 2"),
+    "criterion twice": (
+        "    sub_experiments:\n      - id: s1",
+        "      - {name: score, sub_experiment: s1, metric: a, direction: lower, target: 1, acceptable: 2, failure: 3,"
+        " arm: A.}\n"
+        "    sub_experiments:\n      - id: s1",
+        18,
+        f"{SCORE}.name: 'score' is taken by an earlier entry",
+    ),
+    "gate twice": (
+        "    unlocks_phase: 2",
+        "    unlocks_phase: 2\n  - {id: gate_1, experiments: [a1], unlocks_phase: 3}",
+        49,
+        "gates[gate_1].id: 'gate_1' is taken by an earlier entry",
+    ),
+    "two gates to one phase": (
+        "    unlocks_phase: 2",
+        "    unlocks_phase: 2\n  - {id: gate_2, experiments: [a1], unlocks_phase: 2}",
+        49,
+        "gates[gate_2].unlocks_phase: '2' is taken by an earlier entry",
+    ),
     "alias of itself": ("    depends_on: [a1]", "    depends_on: &x [*x]", 31, f"{B}.depends_on[0]: refers to itself"),
 }
 
