@@ -85,7 +85,7 @@ class Vae:
                 f"The VAE reads uint8 pictures [N, H, W, 3] or clips [N, T, H, W, 3], not {clips_NTHWC.dtype} "
                 f"{clips_NTHWC.shape}."
             )
-        video = torch.from_numpy(np.ascontiguousarray(clips_NTHWC)).permute(0, 4, 1, 2, 3)
+        video = torch.tensor(clips_NTHWC).permute(0, 4, 1, 2, 3)
         if side is not None and video.shape[-2:] != (side, side):
             n, channels, frames = video.shape[:3]
             flat = video.transpose(1, 2).flatten(0, 1)

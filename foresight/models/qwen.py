@@ -108,7 +108,7 @@ class Vlm:
         n = len(images_NHWC)
         inputs = self.processor(
             text=[self._prompt] * n,
-            images=[torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1) for image in images_NHWC],
+            images=[torch.tensor(image).permute(2, 0, 1) for image in images_NHWC],
             images_kwargs={"size": size},
             padding=True,
             return_tensors="pt",

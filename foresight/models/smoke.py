@@ -93,7 +93,7 @@ def execute(step: Step, context: StepContext) -> StepOutput:
         )
     write_json(context.artifacts_dir / "smoke.json", [asdict(check) for check in checks])
     return StepOutput(
-        finding_template="{n_checks} checks passed",
+        finding_template="{n_checks:.0f} checks passed",
         metrics={"n_checks": len(checks), "seconds": sum(check.seconds for check in checks)},
         notes=[f"{spec.id} is a tiny stand-in for the real model" for spec in specs if spec.stand_in],
     )
