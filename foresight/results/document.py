@@ -1,7 +1,7 @@
 """results.yaml as a value: what an experiment has shown, in the format that the team already uses, extended.
 
-Built from runs and records and from nothing else; nothing is written here. A seed counts as finished if its record can
-be read and is the one that the run meant. Whatever is not, is said in the entry, never left out.
+Built from runs and records and from nothing else; nothing is written here. What is missing or damaged is said in its
+entry, never left out.
 """
 
 from __future__ import annotations
@@ -10,29 +10,19 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from foresight.files import canonical_json
 from foresight.home import Home
 from foresight.metrics.statistics import Estimate, Interval
 from foresight.results.assessment import CriterionVerdict, Evidence, assess, mean
+from foresight.results.evidence import Entry, entry_of
 from foresight.results.findings import pool_findings
-from foresight.results.record import Record, read_record
-from foresight.results.runs import Outline, Run, SubRun, explain
+from foresight.results.record import Record
+from foresight.results.runs import Outline, Run, SubRun
 
 SCHEMA = Path(__file__).with_name("results_schema.json")
-ENDED = ("completed", "failed", "stub")
-NOTHING = SubRun()
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One sub-experiment of the view: the run it is taken from, and what that run has left."""
-
-    run: Run
-    sub: SubRun
-    evidence: Evidence
 
 
 @dataclass(frozen=True)
@@ -93,7 +83,7 @@ def _validator() -> Any:
 
 def _document(home: Home, outline: Outline, runs: Sequence[Run]) -> Document:
     newest = runs[-1]
-    entries = {sub.id: _entry(home, sub.id, runs) for sub in outline.sub_experiments}
+    entries = {sub.id: entry_of(home, sub.id, runs) for sub in outline.sub_experiments}
     evidence = {} if newest.stub else {sub_id: entry.evidence for sub_id, entry in entries.items()}
     assessment = assess(outline.criteria, evidence)
     artifacts: dict[str, Path] = {}
@@ -123,64 +113,6 @@ def _document(home: Home, outline: Outline, runs: Sequence[Run]) -> Document:
         "criteria": [_criterion(verdict) for verdict in assessment.criteria],
     }
     return Document(_tidy(content), artifacts)
-
-
-def _entry(home: Home, sub_id: str, runs: Sequence[Run]) -> Entry:
-    """The newest run that ended it; failing that, one that has it under way, one that skipped it, the newest."""
-    for statuses in (ENDED, ("running",), ("skipped",)):
-        for run in reversed(runs):
-            sub = run.sub_experiments.get(sub_id, NOTHING)
-            if sub.status in statuses:
-                return Entry(run, sub, Evidence() if run.stub else _evidence(home, run, sub_id, sub))
-    run = runs[-1]
-    return Entry(run, run.sub_experiments.get(sub_id, NOTHING), Evidence())
-
-
-def _evidence(home: Home, run: Run, sub_id: str, sub: SubRun) -> Evidence:
-    """Which seeds have a record, which failed, and which are still to come."""
-    if sub.status == "skipped":
-        return Evidence()
-    records, failed, unfinished = {}, dict(sub.failed_seeds), set()
-    for seed in sorted({*run.seeds, *sub.steps}):
-        if seed in failed:
-            continue
-        record, trouble = _record(home, run, sub_id, sub, seed)
-        if record is not None:
-            records[seed] = record
-        elif sub.status in ENDED:
-            failed[seed] = sub.error or trouble
-        else:
-            unfinished.add(seed)
-    return Evidence(records, failed, frozenset(unfinished))
-
-
-def _record(home: Home, run: Run, sub_id: str, sub: SubRun, seed: int) -> tuple[Record | None, str]:
-    """The record of a seed, or why there is none that counts."""
-    fingerprint = sub.steps.get(seed)
-    if fingerprint is None:
-        return None, "no step of it was planned"
-    try:
-        record = read_record(home, fingerprint)
-        for artifact in record.artifacts if record else []:
-            _inside(artifact.name)
-    except ValueError as error:
-        return None, f"its record cannot be read ({explain(error)})"
-    if record is None:
-        return None, "its record is gone"
-    meant = (run.experiment.id, sub_id, seed)
-    if (record.experiment_id, record.sub_experiment, record.seed) != meant:
-        return None, f"its record is of {record.experiment_id}/{record.sub_experiment} seed {record.seed}"
-    if record.profile != run.profile:
-        return None, f"its record is of profile {record.profile}"
-    if sub.status != "completed" and run.options.get("refresh") and record.run_id != run.run_id:
-        return None, "it was to be computed again and was not"
-    return record, ""
-
-
-def _inside(name: str) -> None:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise ValueError(f"artifact {name!r} does not name a file inside the artifacts folder")
 
 
 def _artifacts(home: Home, sub_id: str, evidence: Evidence) -> dict[str, Path]:
