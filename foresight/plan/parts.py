@@ -6,14 +6,16 @@ Everything is frozen, closed and strict: an unknown field, a number written as t
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Sequence
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from foresight.compute.gpus import gpu_class
 from foresight.errors import UserError
+from foresight.files import canonical_json
 
 T = TypeVar("T")
 
@@ -78,6 +80,9 @@ def _device_text(text: str) -> str:
 
 Several = Annotated[tuple[T, ...], Field(strict=False)]
 """A tuple; a list is welcome."""
+
+Block = Annotated[dict[str, Any], AfterValidator(lambda block: json.loads(canonical_json(block)))]
+"""Free fields, as JSON has them: lists and not tuples, so that they equal what is read back from a record."""
 
 Device = Annotated[str, AfterValidator(_device_text)]
 NeedText = Annotated[str, AfterValidator(_need_text)]

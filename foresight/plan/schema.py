@@ -18,6 +18,7 @@ from foresight.errors import UserError
 from foresight.files import canonical_json, sha256_bytes
 from foresight.plan.parts import (
     IMAGE_SIDE_PX,
+    Block,
     ExperimentId,
     Frozen,
     HandlerText,
@@ -223,7 +224,7 @@ class DataChoice(Frozen):
     """Which recipe of `foresight.data` makes a data set, and with what."""
 
     recipe: Id = Field(description="`photographs`, `single_object`, `categories`, `coco_single_object`, `ssv2_frames`.")
-    parameters: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the recipe.")
+    parameters: Block = Field(default_factory=dict, description="Keyword arguments of the recipe.")
 
 
 class Split(Frozen):
@@ -258,9 +259,7 @@ class Settings(Frozen):
 
     data: Id | None = Field(default=None, description="Name of the profile's data set that it runs on.")
     needs: Several[NeedText] | None = Field(default=None, description="Instead of the plan's needs; None = the plan's.")
-    parameters: dict[str, Any] = Field(
-        default_factory=dict, description="`runner.config`: epochs, head sizes and the like."
-    )
+    parameters: Block = Field(default_factory=dict, description="`runner.config`: epochs, head sizes and the like.")
     split: Split | None = Field(default=None, description="Instead of the profile's split.")
     resources: Resources = Field(default=Resources(), description="Over the plan's and the profile's defaults.")
 

@@ -95,9 +95,9 @@ def test_a_plan_brings_its_own_profiles(write, name):
     assert (plan.experiments[0].short, profile.name) == ("a1", name)
 
 
-def test_parameters_come_as_written(write):
+def test_parameters_come_as_a_record_will_hold_them(write):
     settings = load_plan_and_profile(write(), "small")[1].for_sub_experiment("s1")
-    assert settings.parameters == {"rate": 0.001, "widths": (64, 128)}
+    assert settings.parameters == {"rate": 0.001, "widths": [64, 128]}
 
 
 SMALL, FULL = "profiles[small]", "profiles[full]"
