@@ -48,7 +48,9 @@ PRELOAD = (
     "scipy.stats",
     "skimage.metrics",
     "sklearn.linear_model",
+    "sklearn.model_selection",
     "sklearn.neighbors",
+    "av",
     "matplotlib.figure",
     "safetensors.numpy",
 )
