@@ -64,6 +64,7 @@ class ExperimentRunner:
         self.home = home or Home.from_environment()
         self._handlers: dict[str, Handler] = {}
         self._at_work: tuple[Assignment, Workbench] | None = None
+        self._opened: dict[tuple[str, str], Any] = {}  # what the running handler has opened, to open it once
 
     # ------------------------------------------------------------------ what a handler reads
 
@@ -106,7 +107,9 @@ class ExperimentRunner:
         from foresight.data.manifest import DataSpec
 
         name = self._data_name(name)
-        dataset = prepare(DataSpec.model_validate(self._assignment.data_specs[name]), self.home)
+        if ("dataset", name) in self._opened:
+            return self._opened["dataset", name]
+        dataset = prepare(DataSpec.from_json(self._assignment.data_specs[name]), self.home)
         planned = self._assignment.data_sha256.get(name)
         if planned is not None and dataset.manifest.sha256 != planned:
             raise StepFailed(
@@ -115,15 +118,20 @@ class ExperimentRunner:
                 cause="identity",
                 retryable=False,
             )
+        self._opened["dataset", name] = dataset
         return dataset
 
     def split(self, name: str | None = None) -> Split:
         """Train, validation and test by whole sources, for this seed. Raises `DataLeak` if they share any."""
         from foresight.data.splits import assert_disjoint, split_by_source
 
+        name = self._data_name(name)
+        if ("split", name) in self._opened:
+            return self._opened["split", name]
         dataset = self.dataset(name)
         split = split_by_source(dataset.manifest, self.seed, tuple(self._assignment.split))
         assert_disjoint(dataset, split)
+        self._opened["split", name] = split
         return split
 
     def features(self, need: str, data: str | None = None) -> FeatureArray:
@@ -139,7 +147,7 @@ class ExperimentRunner:
         return open_features(self.home, self._assignment.needs[key])
 
     def model(self, role: str) -> Any:
-        """The loaded adapter of a model that the sub-experiment names under `models`, on `device`."""
+        """The adapter of a model that the sub-experiment names under `models`, on `device`, in float32 everywhere."""
         if role not in self._assignment.model_specs:
             raise UserError(
                 f"{self.sub_experiment} loads model {role!r}, which the plan does not give it. List it under `models`."
@@ -148,7 +156,7 @@ class ExperimentRunner:
         from foresight.models.identity import ModelSpec, locate
 
         spec = ModelSpec.from_json(self._assignment.model_specs[role])
-        return loading.load(spec, locate(spec, self.home), device=self.device)
+        return loading.load(spec, locate(spec, self.home), device=self.device, dtype="float32")
 
     # ------------------------------------------------------------------ what a handler leaves
 
@@ -192,6 +200,13 @@ class ExperimentRunner:
         if text not in self._workbench.notes:
             self._workbench.notes.append(text)
 
+    def caption(self, n: int, unit: str = "held-out pictures", note: str = "") -> str:
+        """The line under every picture: n, seed, profile, and whether stand-ins made it."""
+        from foresight.plots.style import caption
+
+        notes = [note, "stand-in models" if self._assignment.stand_ins else ""]
+        return caption(n=n, seed=self.seed, profile=self.profile, unit=unit, note=" · ".join(filter(None, notes)))
+
     # ------------------------------------------------------------------ by hand
 
     def register_handler(self, sub_experiment: str, handler: Handler) -> None:
@@ -206,12 +221,12 @@ class ExperimentRunner:
 
     def run_handler(self, handler: Handler, assignment: Assignment, workbench: Workbench) -> StepOutput:
         """Seed, run, check. What the handler raises passes through; a wrong output raises `InvalidOutput`."""
-        self._at_work = (assignment, workbench)
+        self._at_work, self._opened = (assignment, workbench), {}
         try:
             seed_everything(assignment.seed)
             return workbench.collect(handler(self))
         finally:
-            self._at_work = None
+            self._at_work, self._opened = None, {}
 
     def _data_name(self, name: str | None) -> str:
         names = list(self._assignment.data_specs)

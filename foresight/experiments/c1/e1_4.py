@@ -1,0 +1,137 @@
+"""e1_4, spatial test: can the place and size of one object be read from the visual tokens?
+
+A box head on the token grid (H5, learned queries that look for the object) at X2, X3 and X4, and the published pooled
+MLP (H3) on the mean token of X3 and X4, where a place can hardly survive. Beside them the mean box of train, which
+looks at nothing, and the designated head trained on boxes dealt out anew, which can learn nothing.
+
+`spatial_iou`, C1's criterion, is the designated arm and no other: X3 tokens, H5, mean box IoU over held-out pictures.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from skimage.util import img_as_float32
+
+from foresight.metrics.spatial import box_iou, centre_error, relative_size_error
+from foresight.plots.charts import iou_histogram, learning_curve
+from foresight.plots.pictures import box_overlay
+from foresight.probes.boxes import BoxProbe, fit_box_probe, mean_box
+
+if TYPE_CHECKING:
+    from foresight.runner import ExperimentRunner
+
+View = Literal["tokens", "pooled"]
+
+DESIGNATED: tuple[str, View] = ("vlm:X3", "tokens")
+EXCELLENT, GOOD = 0.75, 0.60
+
+
+def run(runner: ExperimentRunner) -> dict[str, Any]:
+    dataset, split = runner.dataset(), runner.split()
+    boxes = dataset.labels("box").astype(np.float32)
+    true = boxes[split.test]
+    groups = [dataset.groups[index] for index in split.test]
+
+    # Heads: every point by its tokens, and those that the published run pooled
+    arms: list[tuple[str, View]] = [(need, "tokens") for need in runner.needs]
+    arms += [(need, "pooled") for need in runner.needs if need.startswith(("vlm:X3", "vlm:X4"))]
+    probes, predicted = {}, {}
+    for done, (need, view) in enumerate(arms):
+        runner.progress(done / (len(arms) + 2), f"{view} head on {need}")
+        probes[need, view] = _fit(runner, need, view, boxes)
+        predicted[need, view] = probes[need, view].predict(runner.features(need)[split.test])
+
+    # Baselines: a box that looks at nothing, and the designated head where there is nothing to learn
+    runner.progress(len(arms) / (len(arms) + 2), "the designated head on boxes dealt out anew")
+    dealt = boxes.copy()
+    for part in (split.train, split.val):
+        dealt[part] = boxes[runner.rng.permutation(part)]
+    guesses = {
+        "mean_box": np.tile(mean_box(boxes[split.train]), (len(true), 1)),
+        "permuted_boxes": _fit(runner, *DESIGNATED, dealt).predict(runner.features(DESIGNATED[0])[split.test]),
+    }
+
+    # Scores
+    iou = {arm: box_iou(found, true) for arm, found in predicted.items()}
+    baselines = {name: box_iou(guess, true) for name, guess in guesses.items()}
+    for (need, view), scores in iou.items():
+        name = "spatial_iou" if (need, view) == DESIGNATED else f"spatial_iou_{_name(need)}_{view}"
+        runner.log_samples(name, scores, groups=groups, baselines=baselines, higher_is_better=True)
+    for name, error in (("centre_error", centre_error), ("size_error", relative_size_error)):
+        beside = {guess: error(box, true) for guess, box in guesses.items()}
+        scores = error(predicted[DESIGNATED], true)
+        runner.log_samples(name, scores, groups=groups, baselines=beside, higher_is_better=False)
+    if runner.is_stand_in("vlm"):
+        runner.note("X4 comes from a stand-in whose language model is random: its boxes say nothing of Qwen2.5-VL's.")
+
+    # Pictures
+    runner.progress((len(arms) + 1) / (len(arms) + 2), "pictures")
+    shown = runner.caption(len(true))
+    named = {f"{need.split(':')[1]} {view}": arm for arm in arms for need, view in [arm]}
+    designated = "X3 tokens"
+    drawn = box_overlay(
+        img_as_float32(dataset.images[split.test[:18]]),
+        true,
+        {designated: predicted[DESIGNATED], "mean box": guesses["mean_box"]},
+        title="Boxes read from X3 tokens",
+        caption=shown,
+        scores={designated: iou[DESIGNATED], "mean box": baselines["mean_box"]},
+    )
+    runner.results.save_artifact("boxes.png", drawn)
+    drawn = iou_histogram(
+        {designated: iou[DESIGNATED], "mean box": baselines["mean_box"], "permuted boxes": baselines["permuted_boxes"]},
+        title="How well the boxes overlap",
+        caption=shown,
+        thresholds={"excellent": EXCELLENT, "good": GOOD},
+    )
+    runner.results.save_artifact("iou_histogram.png", drawn)
+    drawn = learning_curve(
+        {name: probes[arm].history for name, arm in named.items()},
+        title="Training of the box heads",
+        caption=shown,
+        y_label="smooth L1",
+    )
+    runner.results.save_artifact("learning_curve.png", drawn)
+    runner.results.save_json_artifact(
+        "ious.json",
+        {
+            "items": [dataset.manifest.items[index].id for index in split.test],
+            "true": true,
+            "predicted": {name: predicted[arm] for name, arm in named.items()},
+            "iou": {**{name: iou[arm] for name, arm in named.items()}, **baselines},
+            "weights": {name: probes[arm].parameters for name, arm in named.items()},
+        },
+    )
+
+    # Finding
+    mean = float(np.mean(iou[DESIGNATED]))
+    word = "excellent" if mean > EXCELLENT else "good" if mean > GOOD else "insufficient"
+    return {
+        "finding": f"Boxes read from X3 tokens overlap the true ones by {{spatial_iou:.3f}}, which is {word} (mean box "
+        "{mean_box_iou:.3f}); their centres are off by {centre_error:.3f} of the picture's side.",
+        "metrics": {
+            **{f"{name}_iou": np.mean(scores) for name, scores in baselines.items()},
+            "iou_over_50": np.mean(iou[DESIGNATED] > 0.5),
+            "iou_over_75": np.mean(iou[DESIGNATED] > 0.75),
+        },
+    }
+
+
+def _fit(runner: ExperimentRunner, need: str, view: View, boxes: np.ndarray) -> BoxProbe:
+    split, features = runner.split(), runner.features(need)
+    return fit_box_probe(
+        features[split.train],
+        boxes[split.train],
+        features[split.val],
+        boxes[split.val],
+        seed=runner.seed,
+        view=view,
+        device=runner.device,
+        **runner.config.get("head", {}),
+    )
+
+
+def _name(need: str) -> str:
+    return need.split(":")[1].lower().replace(".", "_")
