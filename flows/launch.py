@@ -7,6 +7,7 @@ import logging
 import os
 from typing import Any
 
+from flows.outcome import Outcome
 from flows.server import prefect_api
 from foresight.home import Home
 
@@ -15,7 +16,7 @@ _FORMAT = "%(asctime)s │ {name} │ %(message)s"
 
 
 def launch(name: str, parameters: dict[str, Any], home: Home) -> Any:
-    """Run `flows.<name>` and return what it returned. Raises what it raised."""
+    """Run `flows.<name>` and return what it returned, the outcome of a failed run too. Raises what it raised."""
     flow_run, task_run = _FORMAT.format(name="run"), _FORMAT.format(name="%(task_run_name)-22s")
     os.environ.setdefault("PREFECT_LOGGING_FORMATTERS_STANDARD_FLOW_RUN_FMT", flow_run)
     os.environ.setdefault("PREFECT_LOGGING_FORMATTERS_STANDARD_TASK_RUN_FMT", task_run)
@@ -31,7 +32,10 @@ def launch(name: str, parameters: dict[str, Any], home: Home) -> Any:
         for chatty in ("prefect.flow_runs.worker", "prefect.task_runner"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
         try:
-            return getattr(module, name)(**parameters)
+            state = getattr(module, name)(**parameters, return_state=True)
+            ended_with = getattr(state.data, "result", state.data)
+            # A failed run has an outcome too, which `state.result()` takes for a mistake.
+            return ended_with if isinstance(ended_with, Outcome) else state.result()
         except TerminationSignal as signalled:
             raise KeyboardInterrupt from signalled
         finally:

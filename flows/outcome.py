@@ -17,17 +17,3 @@ class Outcome:
     def plus(self, other: Outcome) -> Outcome:
         return Outcome(self.run_id, {**self.documents, **other.documents}, self.failed + other.failed)
 
-
-class RunFailed(Exception):
-    """Something of a run failed; what did not is assessed all the same. Carries the `outcome`."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(f"failed: {', '.join(outcome.failed)}")
-        self.outcome = outcome
-
-
-def finish(outcome: Outcome) -> Outcome:
-    """The end of a flow: a run in which something failed is a failed flow run, with its results kept."""
-    if outcome.failed:
-        raise RunFailed(outcome)
-    return outcome

@@ -16,6 +16,7 @@ from prefect.client.orchestration import get_client
 from prefect.futures import PrefectFuture, wait
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
+from prefect.states import Failed, State
 
 from flows.outcome import Outcome
 from foresight.compute import ledger, planner
@@ -24,7 +25,6 @@ from foresight.compute.local import LocalBackend
 from foresight.compute.planner import StepPlan
 from foresight.compute.request import Job
 from foresight.compute.tracking import Tracker, earlier_record
-from foresight.errors import StepFailed
 from foresight.home import Home
 from tasks.assessment import assess, stub
 from tasks.calls import call_key, is_done, task_for
@@ -32,6 +32,11 @@ from tasks.preparation import make_model_available, prepare_data
 
 CANCEL_CHECK_S = 1.0
 MAX_CALLS = 64  # threads that wait, not processes that work: the backend's slots bound those
+
+
+def finish(outcome: Outcome) -> Outcome | State:
+    """How a flow ends: a run in which something failed is a failed flow run, with its results kept."""
+    return Failed(message=f"failed: {', '.join(outcome.failed)}", data=outcome) if outcome.failed else outcome
 
 
 def current_run_id() -> str:
@@ -43,7 +48,7 @@ def run_job(job: Job, home: Home) -> Outcome:
     """Run a job inside a flow. A step that fails neither stops its siblings nor hides their results."""
     home.require_writable()
     run_id = current_run_id()
-    ledger.withdraw_cancel(home, run_id)
+    ledger.clear_cancel(home, run_id)
     for experiment_id in job.skipped:
         get_run_logger().warning(f"{experiment_id}: skipped, none of its sub-experiments has a handler yet")
     tracker = Tracker(home, job, run_id)
@@ -77,7 +82,7 @@ def _measure(job: Job, home: Home, run_id: str, tracker: Tracker) -> tuple[str, 
 def run_smoke_test(job: Job, home: Home) -> Outcome:
     """The smoke step of a job, alone."""
     run_id = current_run_id()
-    ledger.withdraw_cancel(home, run_id)
+    ledger.clear_cancel(home, run_id)
     prepare(job, home)
     step = planner.plan_steps(job, home, run_id).smoke
     if step is None:
@@ -111,8 +116,10 @@ def _run_calls(plan: StepPlan, backend: Backend, run_id: str, home: Home, tracke
     if plan.smoke:
         failures = _follow([_submit(Call((plan.smoke,)), [], backend, run_id, home)], run_id, home, tracker)
         if failures:
-            error = failures[plan.smoke.label]
-            raise StepFailed(f"the smoke test failed, so nothing was run: {error}", cause="needs", retryable=False)
+            get_run_logger().error("the smoke test failed, so nothing else is run")
+            for step in plan.seeded.values():
+                tracker.step_ended(step, "not run: the smoke test failed")
+            return list(failures)
     made_by: dict[str, PrefectFuture[Any]] = {}
     submitted = []
     for call in plan.calls():
@@ -159,6 +166,7 @@ def _follow(submitted: Sequence[Submitted], run_id: str, home: Home, tracker: Tr
 
 
 def _error_of(future: PrefectFuture[Any]) -> BaseException | None:
+    future.wait()
     state = future.state
     if state.is_completed():
         return None

@@ -7,11 +7,12 @@ from typing import Annotated
 
 from prefect import flow
 from prefect.logging import get_run_logger
+from prefect.states import State
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
-from flows.outcome import Outcome, finish
-from flows.pipeline import MAX_CALLS, run_job
+from flows.outcome import Outcome
+from flows.pipeline import MAX_CALLS, finish, run_job
 from flows.run_experiment import Budget, Compute, Gpu, PlanFile, ProfileName, Refresh, Seeds, StubMode, SubExperiments
 from foresight.compute.request import Job, RunRequest, resolve
 from foresight.home import Home
@@ -32,7 +33,7 @@ def research_program(
     seeds: Seeds = None,
     refresh: Refresh = False,
     plan: PlanFile = None,
-) -> Outcome:
+) -> Outcome | State:
     """Run every experiment that has handlers; a phase starts only if the gate before it lets it."""
     request = RunRequest(
         tuple(experiment or ()),

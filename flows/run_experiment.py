@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from prefect import flow
+from prefect.states import State
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
-from flows.outcome import Outcome, finish
-from flows.pipeline import MAX_CALLS, run_job
+from flows.outcome import Outcome
+from flows.pipeline import MAX_CALLS, finish, run_job
 from foresight.compute.request import RunRequest, require_implemented, resolve
 from foresight.home import Home
 
@@ -42,7 +43,7 @@ def run_experiment(
     seeds: Seeds = None,
     refresh: Refresh = False,
     plan: PlanFile = None,
-) -> Outcome:
+) -> Outcome | State:
     """Measure one experiment and judge it against its criteria."""
     request = RunRequest(
         (experiment,), tuple(sub_experiment or ()), stub_mode, profile, compute, gpu, budget, seeds, refresh, plan

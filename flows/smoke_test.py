@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from prefect import flow
+from prefect.states import State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.outcome import Outcome, finish
-from flows.pipeline import MAX_CALLS, run_smoke_test
+from flows.outcome import Outcome
+from flows.pipeline import MAX_CALLS, finish, run_smoke_test
 from flows.run_experiment import Compute, ProfileName
 from foresight.compute.request import RunRequest, resolve
 from foresight.home import Home
 
 
 @flow(name="smoke-test", flow_run_name="smoke-{profile}", task_runner=ThreadPoolTaskRunner(max_workers=MAX_CALLS))
-def smoke_test(profile: ProfileName = "tiny", compute: Compute = "local") -> Outcome:
+def smoke_test(profile: ProfileName = "tiny", compute: Compute = "local") -> Outcome | State:
     """Fails if a model is missing, does not load, or gives what it should not."""
     job = resolve(RunRequest(profile=profile, compute=compute, refresh=True))
     return finish(run_smoke_test(job, Home.from_environment()))

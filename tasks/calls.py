@@ -77,13 +77,14 @@ def follow(call: Call, backend: Backend, run_id: str, home: Home, say: Callable[
         if not missing:
             return
         if ledger.cancel_requested(home, run_id):
-            raise StepFailed(f"{call.label}: cancelled before it started", cause="cancelled", retryable=False)
+            raise StepFailed("cancelled before it started", cause="cancelled", retryable=False)
         require_needs(call, home)
         outcomes = _one_attempt(Call(missing), backend, run_id, home, say)
         failed = next((outcome for outcome in outcomes.values() if outcome.status == "failed"), None)
         if failed is not None:
             label = next(step.label for step in missing if step.fingerprint == failed.fingerprint)
-            raise StepFailed(f"{label}: {failed.error}", cause=failed.cause or "lost", retryable=failed.retryable)
+            message = failed.error if len(call.steps) == 1 else f"{label}: {failed.error}"
+            raise StepFailed(message, cause=failed.cause or "lost", retryable=failed.retryable)
         elsewhere = [o.fingerprint for o in outcomes.values() if o.status == "claimed_elsewhere"]
         if elsewhere:
             say(f"another run is working on {len(elsewhere)} step(s) of this call; waiting for it")

@@ -9,7 +9,6 @@ import typer
 
 from foresight.cli.output import console, print_json
 from foresight.compute.request import Job, RunRequest, require_implemented, resolve
-from foresight.errors import StepFailed
 from foresight.home import Home
 
 SubExperiments = Annotated[
@@ -137,17 +136,11 @@ def _start(flow: str, own: dict[str, Any], job: Job, *, dry_run: bool, in_proces
 def _flow(name: str, parameters: dict[str, Any]) -> Any:
     """Run a flow here and return its outcome, that of a failed one too. Ctrl-C stops local work and exits with 130."""
     from flows.launch import launch
-    from flows.outcome import RunFailed
 
     home = Home.from_environment()
     home.require_writable()
     try:
         return launch(name, parameters, home)
-    except RunFailed as failed:
-        return failed.outcome
-    except StepFailed as failed:
-        console.print(f"[red]{failed}[/red]")
-        raise typer.Exit(1) from failed
     except KeyboardInterrupt:
         _interrupted()
 

@@ -25,7 +25,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def status(as_json: AsJson = False) -> None:
-    calls = [call for call in ledger.list_calls(Home.from_environment()) if call.is_live]
+    calls = [call for call in ledger.list_calls(Home.from_environment()) if ledger.is_alive(call)]
     if as_json:
         print_json([call.model_dump(mode="json") for call in calls])
     elif not calls:
@@ -48,10 +48,10 @@ def cancel(run: Annotated[str, typer.Argument(help="Run id, as `foresight status
     home = Home.from_environment()
     calls = ledger.list_calls(home, run)
     if not calls:
-        known = sorted({call.run_id for call in ledger.list_calls(home) if call.is_live})
+        known = sorted({call.run_id for call in ledger.list_calls(home) if ledger.is_alive(call)})
         raise UserError(f"No run '{run}' here. Running now: {', '.join(known) or 'nothing'}.")
     ledger.request_cancel(home, run)
-    alive = sum(call.is_live for call in calls)
+    alive = sum(ledger.is_alive(call) for call in calls)
     console.print(
         f"asked {run} to stop ({alive} call(s) alive)" if alive else f"{run} has no call alive; nothing to stop"
     )

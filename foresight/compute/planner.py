@@ -170,7 +170,7 @@ class _Planning:
                     dtype=choice.dtype,
                 ),
                 work={
-                    "data_spec": spec.model_dump(mode="json"),
+                    "data_spec": spec.to_json(),
                     "model_spec": self.specs[need.role].to_json(),
                     "batch_size": choice.batch_size,
                 },
@@ -207,7 +207,7 @@ class _Planning:
                 "versions": versions(*LIBRARIES),
             },
             work={
-                "data_specs": {name: self.data[name].model_dump(mode="json") for name in names},
+                "data_specs": {name: self.data[name].to_json() for name in names},
                 "model_specs": {role: self.specs[role].to_json() for role in sub.models},
                 **self._refresh(),
             },
