@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from foresight.data.recipes import RECIPES
 from foresight.errors import UserError
 from foresight.features.points import parse_point
@@ -211,6 +213,10 @@ def together_problems(plan: Plan, profile: Profile, at: Location) -> Iterator[Pr
             )
         for need in needs if settings.needs is None else ():
             yield from _need_problem(where, str(need), profile.models, profile.side_multiple_px)
+        try:
+            profile.resources_of("sub_experiment", sub)
+        except ValidationError as error:
+            yield Problem(where, f"with the defaults, {error.errors()[0]['ctx']['error']}; set both here")
         for role in sub.models:
             if role not in profile.models:
                 yield Problem(

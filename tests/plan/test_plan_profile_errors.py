@@ -22,7 +22,13 @@ experiments:
     criteria:
       - {name: score, sub_experiment: s1, metric: a, direction: higher, target: 3, acceptable: 2, failure: 1, arm: One.}
     sub_experiments:
-      - {id: s1, title: First, aim: To see., handler: "team:run", needs: ["vlm:X3"], models: [vae]}
+      - id: s1
+        title: First
+        aim: To see.
+        handler: team:run
+        needs: ["vlm:X3"]
+        models: [vae]
+        resources: {timeout_s: 90}
 """
 
 PROFILES = """\
@@ -225,6 +231,12 @@ CASES = {  # what is wrong: text of the file, what replaces it, line, message
         "",
         19,
         f"{FULL}.sub_experiments.s1: s1 reads features but has no data",
+    ),
+    "timeout beyond the default deadline": (
+        "sub_experiment: {device: cpu, timeout_s: 60}\n  - name: full",
+        "sub_experiment: {device: cpu, deadline_s: 30}\n  - name: full",
+        13,
+        f"{SMALL}.sub_experiments.s1: with the defaults, deadline_s (30) is shorter than one attempt, timeout_s (90)",
     ),
     "no model for what the handler loads": (
         "      vae:\n        id: there",
