@@ -58,9 +58,12 @@ class ExperimentRunner:
     `runner.run_all()`. `handler(runner)` returns `{"finding": str, "metrics": {name: number}, "artifacts": [names]}`.
     """
 
-    def __init__(self, experiment_id: str, *, profile: str = "tiny", home: Home | None = None) -> None:
+    def __init__(
+        self, experiment_id: str, *, profile: str = "tiny", home: Home | None = None, plan: Path | None = None
+    ) -> None:
         self.experiment_id = experiment_id
         self.profile = profile
+        self.plan = plan  # of a team; None: the packaged one
         self.home = home or Home.from_environment()
         self._handlers: dict[str, Handler] = {}
         self._at_work: tuple[Assignment, Workbench] | None = None
@@ -140,7 +143,8 @@ class ExperimentRunner:
         if key not in self._assignment.needs:
             raise UserError(
                 f"{self.sub_experiment} reads {need!r}, which was not prepared for it. It was given: "
-                f"{', '.join(self.needs) or 'nothing'}. Add the need to the plan or the profile."
+                f"{', '.join(self.needs) or 'nothing'}. "
+                "Add the need to the plan or the profile, and use `foresight run`."
             )
         from foresight.features.store import open_features
 
@@ -216,6 +220,16 @@ class ExperimentRunner:
                 f"The handler of {sub_experiment} is not a function. Pass the function itself, not what it returns."
             )
         self._handlers[sub_experiment] = handler
+
+    def run_all(self, sub_experiments: Sequence[str] | None = None, *, seed: int = 0) -> dict[str, list[str]]:
+        """Run what is registered, or only some of it, in this process, and write results.yaml.
+
+        Returns ids: `completed`, `failed`, `skipped`. A failed handler neither stops nor hides the others; what has no
+        handler stays pending, and its criteria are not measured. Raises `UserError` as `by_hand.run_all` does.
+        """
+        from foresight import by_hand
+
+        return by_hand.run_all(self, self._handlers, only=sub_experiments, seed=seed, plan_path=self.plan)
 
     # ------------------------------------------------------------------ how it is run
 
