@@ -109,12 +109,10 @@ def _stamp_path(folder: Path, home: Home) -> Path:
     return home.models / ".verified" / f"{sha256_bytes(str(folder))[:16]}.json"
 
 
-def _glimpse(folder: Path, manifest: ModelManifest) -> dict[str, list[int]]:
-    """Size and time of every file, and the hash it is to have: what a change cannot fail to change."""
+def _glimpse(folder: Path, manifest: ModelManifest) -> dict[str, list[str | int]]:
+    """Of every file: the hash it is to have, its size and its time of change."""
     stats = {name: (folder / name).stat() for name in manifest.files}
-    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()} | {
-        f"{name} {file.sha256}": [] for name, file in manifest.files.items()
-    }
+    return {name: [manifest.files[name].sha256, stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
 
 
 def _glance(stamp: Path, folder: Path, manifest: ModelManifest, forward: bool) -> bool:

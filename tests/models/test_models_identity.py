@@ -72,7 +72,7 @@ def test_a_damaged_manifest_is_refused(planted, home):
 
 
 def test_a_folder_without_weights_is_no_model(tmp_path):
-    with pytest.raises(ValueError, match="no .safetensors"):
+    with pytest.raises(ValueError, match=r"no \.safetensors"):
         write_manifest(tmp_path, id="x/y", revision="1", licence="none")
 
 
