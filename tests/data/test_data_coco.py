@@ -78,15 +78,15 @@ def test_an_excluded_source_is_left_out_and_the_others_stay(tmp_path, folder):
 
 
 def test_other_objects_are_kept_out(tmp_path):
-    """Two objects side by side fit no window that shows one alone."""
+    """Of two objects that overlap no window shows one alone."""
     root = fake_coco(tmp_path / "coco", n=3, width=100, height=100)
     path = root / "annotations" / "instances_val2017.json"
     instances = json.loads(path.read_text())
     crowded = instances["images"][0]["id"]
     instances["annotations"] = [a for a in instances["annotations"] if a["image_id"] != crowded]
-    for number, box in enumerate(([5.0, 5.0, 40.0, 90.0], [46.0, 5.0, 50.0, 90.0])):
+    for number, box in enumerate(([20.0, 20.0, 40.0, 40.0], [30.0, 30.0, 40.0, 40.0])):
         instances["annotations"].append(
-            {"id": 900 + number, "image_id": crowded, "category_id": 1, "bbox": box, "area": 3600.0, "iscrowd": 0}
+            {"id": 900 + number, "image_id": crowded, "category_id": 1, "bbox": box, "area": 1600.0, "iscrowd": 0}
         )
     path.write_text(json.dumps(instances))
     dataset = prepare(spec(2), Home(tmp_path / "home"), root=root)

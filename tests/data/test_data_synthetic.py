@@ -99,8 +99,10 @@ def test_shape_and_colour_are_independent_of_each_other_and_of_the_index(variant
         table[SHAPES.index(shape), list(COLOURS).index(colour)] += 1
     cells = n_shapes * n_colours
     assert ((table - n / cells) ** 2 / (n / cells)).sum() < cells + 4 * np.sqrt(2 * cells)  # chi-square, mean cells - 1
-    by_index = set(zip(*(iter(shape for shape, _ in drawn),) * n_shapes, strict=False))
-    assert len(by_index) > n_shapes  # in the published sets every run of shapes is the same
+    for period in (n_shapes, n_colours):  # in the published sets shape and colour follow the index
+        for factor in range(2):
+            runs = set(zip(*([item[factor] for item in drawn][start::period] for start in range(period)), strict=True))
+            assert len(runs) > period
 
 
 def test_colours_are_what_the_label_says():
