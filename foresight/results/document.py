@@ -84,12 +84,11 @@ def _validator() -> Any:
 def _document(home: Home, outline: Outline, runs: Sequence[Run]) -> Document:
     newest = runs[-1]
     entries = {sub.id: entry_of(home, sub.id, runs) for sub in outline.sub_experiments}
-    evidence = {} if newest.stub else {sub_id: entry.evidence for sub_id, entry in entries.items()}
-    assessment = assess(outline.criteria, evidence)
+    assessment = assess(outline.criteria, {sub_id: entry.evidence for sub_id, entry in entries.items()})
     artifacts: dict[str, Path] = {}
     experiments = {}
     for sub in outline.sub_experiments:
-        found = {} if newest.stub else _artifacts(home, sub.id, entries[sub.id].evidence)
+        found = _artifacts(home, sub.id, entries[sub.id].evidence)
         experiments[sub.id] = _sub_experiment(home, sub.title, entries[sub.id], found)
         artifacts |= {path: source for path, source in found.items() if source.is_file()}
     records = [record for entry in entries.values() for record in entry.evidence.records.values()]

@@ -34,14 +34,14 @@ def entry_of(home: Home, sub_id: str, runs: Sequence[Run]) -> Entry:
         for run in reversed(runs):
             sub = run.sub_experiments.get(sub_id, NOTHING)
             if sub.status in statuses:
-                return Entry(run, sub, Evidence() if run.stub else _evidence(home, run, sub_id, sub))
+                return Entry(run, sub, _evidence(home, run, sub_id, sub))
     run = runs[-1]
     return Entry(run, run.sub_experiments.get(sub_id, NOTHING), Evidence())
 
 
 def _evidence(home: Home, run: Run, sub_id: str, sub: SubRun) -> Evidence:
-    """Which seeds have a record, which failed, and which are still to come."""
-    if sub.status == "skipped":
+    """Which seeds have a record, which failed, which are still to come. A stub run has nothing, whatever lies there."""
+    if run.stub or sub.status == "skipped":
         return Evidence()
     records, failed, unfinished = {}, dict(sub.failed_seeds), set()
     for seed in sorted({*run.seeds, *sub.steps}):

@@ -97,6 +97,12 @@ def test_results_of_other_criteria_move_nothing(home):
     assert "other criteria" in state(home, harder).reason
 
 
+def test_results_of_another_handler_move_nothing(home):
+    finished_run(home, "run-1", real(), profile="real")
+    subs = [sub.model_copy(update={"handler": "team.better:run"}) for sub in experiment().sub_experiments]
+    assert state(home, plan(experiment(sub_experiments=tuple(subs)), gates=[GATE])).verdict == "pending"
+
+
 def test_the_worst_experiment_decides(home):
     second = experiment((LPIPS,), short="q1")
     both = plan(experiment(), second, gates=[Gate(id="gate_1", experiments=("c1", "q1"), unlocks_phase=2)])
