@@ -2,9 +2,9 @@
 
 Pooling first asks whether position survives an average over all tokens, where it hardly can: H3 is the published
 probe. H5 attends: learned queries look for the object among the tokens, and the box is read from *where* they look.
-Each query's attention map gives a mean position, a spread per axis and an area; the box is a linear function of the
-former, corrected by a small MLP. So no place is learned by heart and about 100 pictures are enough, where a map of
-the flattened grid stays near the mean box (IoU .20-.27 at every extraction point).
+Each query's attention map gives a mean position, a spread per axis and an area; the box is a linear function of
+position and spread, corrected by a small MLP. So no place is learned by heart and about 100 pictures are enough,
+where a map of the flattened grid stays near the mean box (IoU .20-.27 at every extraction point).
 
 The queries start from a closed form: the ridge map from a token to the part of its cell that the training box covers.
 That uses all cells of all training pictures (1,600 targets instead of 100 on a 4x4 grid), and so finds the direction
@@ -22,11 +22,12 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torchvision.ops import generalized_box_iou_loss
 
 from foresight.probes.linear import Standardiser, fit_ridge
 from foresight.probes.training import Progress, TrainingHistory, parameter_count, predict, seeded, train
 
-_BETA = 0.1  # where smooth-L1 turns from square to absolute, in sides of the picture
+_CORNER = 20.0  # how sharply a gate bends at 0 and 1
 
 
 class PooledBoxHead(nn.Module):
@@ -52,9 +53,9 @@ class AttentionBoxHead(nn.Module):
         super().__init__()
         self.objectness: torch.Tensor
         self.register_buffer("objectness", torch.as_tensor(objectness, dtype=torch.float32))
-        self.sharpness = nn.Parameter(torch.linspace(2, 10, queries))
-        self.threshold = nn.Parameter(torch.linspace(0.3, 0.7, queries))
-        self.project = nn.Sequential(nn.Linear(width, hidden), nn.LayerNorm(hidden))
+        self.gain = nn.Parameter(torch.ones(queries))
+        self.threshold = nn.Parameter(torch.linspace(0, 0.5, queries))
+        self.project = nn.Sequential(nn.Dropout(0.2), nn.Linear(width, hidden), nn.LayerNorm(hidden))
         self.queries = nn.Parameter(0.1 * torch.randn(hidden, queries) / hidden**0.5)
         self.read = nn.Linear(4 * queries, 4)
         self.correct = nn.Sequential(nn.Linear(5 * queries, hidden), nn.GELU(), last := nn.Linear(hidden, 4))
@@ -65,11 +66,16 @@ class AttentionBoxHead(nn.Module):
             last.bias.zero_()
 
     def look(self, tokens_NhwD: torch.Tensor) -> torch.Tensor:
-        """[N, h * w, Q] in 0..1: how much each query takes each token for the object."""
+        """[N, h * w, Q] in 0..1: how much each query takes each token for the object.
+
+        Linear between 0 and 1 and flat beyond, so that a cell which is covered by half weighs half: with a sigmoid the
+        box of a planted object comes out at an IoU of .90, with this at .94.
+        """
         tokens = tokens_NhwD.flatten(1, 2)
         covered = tokens @ self.objectness[:-1] + self.objectness[-1]
-        start = self.sharpness * (covered[..., None] - self.threshold)
-        return (start + self.project(tokens) @ self.queries).sigmoid()
+        start = self.gain * (covered[..., None] - self.threshold)
+        seen = start + self.project(tokens) @ self.queries
+        return (F.softplus(_CORNER * seen) - F.softplus(_CORNER * (seen - 1))) / _CORNER
 
     def forward(self, tokens_NhwD: torch.Tensor) -> torch.Tensor:
         h, w = tokens_NhwD.shape[1:3]
@@ -112,17 +118,18 @@ def fit_box_probe(
     seed: int,
     view: Literal["tokens", "pooled"] = "tokens",
     hidden: int | None = None,
-    epochs: int = 150,
-    patience: int = 30,
-    lr: float = 3e-3,
+    epochs: int = 120,
+    patience: int = 25,
+    lr: float | None = None,
     batch_size: int = 16,
     weight_decay: float = 0.0,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> BoxProbe:
-    """H5 on the token grid (`view="tokens"`, hidden 64) or H3 on its mean (`"pooled"`, hidden 512), by smooth-L1.
+    """H5 on the token grid (`view="tokens"`: hidden 64, lr 3e-3) or H3 on its mean (`"pooled"`: hidden 512, lr 1e-3).
 
     Standardised with train's statistics; validation stops the training; the same seed gives the same probe on the CPU.
+    About 3 s for 144 pictures of 4x4x128 on one core.
     """
     standardiser = Standardiser.fit(tokens_train.reshape(-1, tokens_train.shape[-1]))
     x_train, x_val = (standardiser.apply(tokens).astype(np.float32) for tokens in (tokens_train, tokens_val))
@@ -135,19 +142,25 @@ def fit_box_probe(
         )
     history = train(
         head,
-        lambda predicted, true: F.smooth_l1_loss(predicted, true, beta=_BETA),
+        box_loss,
         (x_train, boxes_train),
         (x_val, boxes_val),
         seed=seed,
         epochs=epochs,
         patience=patience,
-        lr=lr,
+        lr=lr or (1e-3 if view == "pooled" else 3e-3),
         batch_size=batch_size,
         weight_decay=weight_decay,
         device=device,
         progress=progress,
     )
     return BoxProbe(head, standardiser, history, device)
+
+
+def box_loss(predicted_N4: torch.Tensor, true_N4: torch.Tensor) -> torch.Tensor:
+    """Smooth-L1 plus GIoU (Rezatofighi et al. 2019): near and overlapping, which are not the same for small boxes."""
+    near = F.smooth_l1_loss(predicted_N4, true_N4, beta=0.05)
+    return 1.25 * near + generalized_box_iou_loss(predicted_N4, true_N4, reduction="mean")
 
 
 def mean_box(boxes_train: np.ndarray) -> np.ndarray:
