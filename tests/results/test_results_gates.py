@@ -72,10 +72,11 @@ def test_what_was_tried_and_failed_is_still_unmeasured(home):
 
 @pytest.mark.parametrize("profile", ["tiny", "repro"])
 def test_other_profiles_are_rehearsals_and_let_through(home, profile):
-    finished_run(home, "run-1", good(profile=profile), profile=profile)
+    finished_run(home, "run-1", good(profile=profile, stand_in=False), profile=profile)
     rehearsal = gates.evaluate(home, PLAN, "gate_1", profile=profile)
     assert (rehearsal.verdict, rehearsal.opens) == ("not applicable", True)
     assert (state(home).verdict, state(home).opens) == ("pending", False)
+    assert state(home).reason == "c1: has not run in real"
 
 
 def test_a_stub_run_of_real_moves_nothing(home):
