@@ -113,16 +113,25 @@ def _shards(home: Home) -> Iterator[Problem]:
 
 
 def _views(home: Home, all_runs: list[Run]) -> Iterator[Problem]:
-    """Every results.yaml against the schema and against what the records say now."""
+    """Every results.yaml against the schema, and against what the records say now.
+
+    One that is behind its runs (one goes on, or was killed) is not compared: the next rebuild writes it anew.
+    """
     for folder in sorted(path for path in home.results.glob("*") if path.is_dir()):
-        own = [run for run in all_runs if run.experiment.id == folder.name]
-        yield from _view(
-            home, folder, document.of_experiment(home, sorted(own, key=lambda run: (run.started_at, run.run_id)))
+        own = sorted(
+            (run for run in all_runs if run.experiment.id == folder.name), key=lambda r: (r.started_at, r.run_id)
         )
-        for path in sorted(folder.glob("runs/*/results.yaml")):
-            run = next((run for run in own if run.run_id == path.parent.name), None)
-            comparable = run is not None and not view.is_stale(home, run) and _records_unchanged(home, run)
-            yield from _view(home, path.parent, document.of_run(home, run) if run and comparable else None)
+        readable = len(own) == len(list(folder.glob("runs/*/run.json")))
+        behind = any(run.has_run and view.is_stale(home, run, folder) for run in own)
+        built = document.of_experiment(home, own) if readable and not behind else None
+        yield from _view(home, folder, built, all(_records_unchanged(home, run) for run in own))
+        if readable and not any(run.has_run for run in own) and (folder / "results.yaml").is_file():
+            yield _problem(home, folder / "results.yaml", "written by hand: no run stands behind it", "Delete it.")
+        for run in own:
+            if not view.is_stale(home, run):
+                intact = _records_unchanged(home, run)
+                own_folder = runs.folder(home, folder.name, run.run_id)
+                yield from _view(home, own_folder, document.of_run(home, run) if intact else None, intact)
 
 
 def _records_unchanged(home: Home, run: Run) -> bool:
@@ -133,8 +142,9 @@ def _records_unchanged(home: Home, run: Run) -> bool:
     )
 
 
-def _view(home: Home, folder: Path, built: document.Document | None) -> Iterator[Problem]:
-    path = folder / "results.yaml"
+def _view(home: Home, folder: Path, built: document.Document | None, intact: bool) -> Iterator[Problem]:
+    """`built`: what it should say, if that is known. `intact`: the records are those that it was built from."""
+    path, because = folder / "results.yaml", "edited by hand" if intact else "not what the records say now"
     if not path.is_file():
         return
     try:
@@ -148,11 +158,11 @@ def _view(home: Home, folder: Path, built: document.Document | None) -> Iterator
         return
     edits = list(_differences(content, built.content, ""))
     for edit in edits[:MOST_EDITS]:
-        yield _problem(home, path, f"edited by hand: {edit}", REBUILD)
+        yield _problem(home, path, f"{because}: {edit}", REBUILD)
     if len(edits) > MOST_EDITS:
-        yield _problem(home, path, f"edited by hand: {len(edits) - MOST_EDITS} more places", REBUILD)
+        yield _problem(home, path, f"{because}: {len(edits) - MOST_EDITS} more places", REBUILD)
     if not edits and path.read_text() != view.dump(built.content):
-        yield _problem(home, path, "edited by hand: its layout or comments are not those that are written", REBUILD)
+        yield _problem(home, path, "edited by hand: its layout or its comments", REBUILD)
     for inside, source in built.artifacts.items():
         file = folder / inside
         if not file.is_file():

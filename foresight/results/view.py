@@ -59,11 +59,14 @@ def dump(content: Mapping[str, Any]) -> str:
     return HEADER + yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=120)
 
 
-def is_stale(home: Home, run: Run) -> bool:
-    """Whether the run.json is newer than the run's results.yaml. A run that has ended keeps what it showed then."""
-    folder = runs.folder(home, run.experiment.id, run.run_id)
-    shown = folder / "results.yaml"
-    return not shown.exists() or shown.stat().st_mtime_ns <= (folder / "run.json").stat().st_mtime_ns
+def is_stale(home: Home, run: Run, folder: Path | None = None) -> bool:
+    """Whether the run.json is newer than the results.yaml in `folder` (the run's own), which then is behind.
+
+    A run that has ended is not rebuilt: it keeps what it showed then.
+    """
+    own = runs.folder(home, run.experiment.id, run.run_id)
+    shown = (folder or own) / "results.yaml"
+    return not shown.exists() or shown.stat().st_mtime_ns <= (own / "run.json").stat().st_mtime_ns
 
 
 def _write(folder: Path, built: Document) -> Path:

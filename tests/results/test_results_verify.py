@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from results_builders import finished_run, good, record, samples, store
+from results_builders import begin, finished_run, good, record, samples, store
 
 from foresight.features.store import FeatureWriter
 from foresight.files import write_json
@@ -58,7 +58,7 @@ def test_a_number_edited_in_a_record_is_seen(whole):
     edit_json(whole.record(one.fingerprint), key="metrics", value={"lpips": 0.1})
     found = dict(problems(whole))
     assert "changed after run run-1" in found[f"steps/{one.fingerprint}/record.json"]
-    assert found[f"results/{ID}/results.yaml"].startswith("edited by hand")
+    assert found[f"results/{ID}/results.yaml"].startswith("not what the records say now: ")
 
 
 def test_a_record_that_was_computed_again_is_no_problem(whole):
@@ -170,7 +170,7 @@ def test_an_edited_results_yaml_is_caught_and_the_edit_named(home, old, new, pla
 def test_a_comment_added_by_hand_is_an_edit_too(whole):
     path = whole.results / ID / "results.yaml"
     path.write_text(path.read_text() + "# in truth all was met\n")
-    assert "layout or comments" in only(whole)[1]
+    assert "layout or its comments" in only(whole)[1]
 
 
 def test_a_results_yaml_of_one_run_is_checked_as_well(whole):
@@ -179,6 +179,22 @@ def test_a_results_yaml_of_one_run_is_checked_as_well(whole):
     where, what = only(whole)
     assert where.endswith("runs/run-1/results.yaml")
     assert "assessment/confidence" in what
+
+
+def test_a_view_that_is_behind_a_run_is_no_problem(whole):
+    """A run goes on, or was killed: its run.json has moved on and the view has not."""
+    begin(whole, "run-2", seeds=(0,))
+    store(whole, record("e1_4", 0, samples("iou", 0.9, baseline=0.3), salt="new"))
+    steps = {0: record("e1_4", 0, salt="new").fingerprint}
+    runs.update_sub_experiment(whole, ID, "run-2", "e1_4", status="completed", steps=steps)
+    assert problems(whole) == []
+
+
+def test_a_results_yaml_without_any_run_is_seen(whole):
+    made_up = whole.results / "q3-temporal-coherence/results.yaml"
+    made_up.parent.mkdir()
+    shutil.copy(whole.results / ID / "results.yaml", made_up)
+    assert only(whole) == ("results/q3-temporal-coherence/results.yaml", "written by hand: no run stands behind it")
 
 
 def test_what_is_no_yaml_or_breaks_the_schema_is_named(whole):
