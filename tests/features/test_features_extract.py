@@ -143,6 +143,16 @@ def test_resumed_features_equal_those_of_one_go(bench, tmp_path, monkeypatch):
     np.testing.assert_array_equal(bench.features(step)[:], whole)
 
 
+def test_each_pass_captures_only_the_points_that_lack_its_shard(bench):
+    steps = [bench.step("X2"), bench.step("X3")]
+    bench.run(*steps)
+    del bench.passes[:]
+    for step, shard in zip(steps, (1, 2), strict=True):
+        (bench.home.features / step.fingerprint / f"0000{shard}.safetensors").unlink()
+    bench.run(*steps)
+    assert bench.passes == [(4, ["X2"]), (2, ["X3"])]
+
+
 def test_a_point_added_later_is_extracted_alone(bench):
     bench.run(bench.step("X3"))
     del bench.passes[:]
