@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.pipeline import CALLS
 from flows.run_experiment import ProfileName
 from foresight.compute.planner import model_specs
 from foresight.compute.request import RunRequest, resolve
@@ -12,7 +12,7 @@ from foresight.home import Home
 from tasks.preparation import make_model_available
 
 
-@flow(name="download-models", flow_run_name="models-{profile}", task_runner=ThreadPoolTaskRunner(max_workers=4))
+@flow(name="download-models", flow_run_name="models-{profile}", task_runner=CALLS)
 def download_models(profile: ProfileName = "tiny") -> dict[str, str]:
     """Role -> hash of its weights."""
     home = Home.from_environment()

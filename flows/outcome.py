@@ -16,4 +16,3 @@ class Outcome:
 
     def plus(self, other: Outcome) -> Outcome:
         return Outcome(self.run_id, {**self.documents, **other.documents}, self.failed + other.failed)
-

@@ -17,6 +17,7 @@ from prefect.futures import PrefectFuture, wait
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Failed, State
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.outcome import Outcome
 from foresight.compute import ledger, planner
@@ -31,7 +32,8 @@ from tasks.calls import call_key, is_done, task_for
 from tasks.preparation import make_model_available, prepare_data
 
 CANCEL_CHECK_S = 1.0
-MAX_CALLS = 64  # threads that wait, not processes that work: the backend's slots bound those
+# Threads that wait, not processes that work: the backend's slots bound those.
+CALLS: Any = ThreadPoolTaskRunner(max_workers=64)
 
 
 def finish(outcome: Outcome) -> Outcome | State:
@@ -152,8 +154,9 @@ def _follow(submitted: Sequence[Submitted], run_id: str, home: Home, tracker: Tr
                 if error is not None:
                     failures[call.label] = str(error)
                     get_run_logger().error(f"{call.label}: {error}")
-                for step in call.steps if tracker else ():
-                    tracker.step_ended(step, None if error is None else str(error))
+                if tracker is not None:
+                    for step in call.steps:
+                        tracker.step_ended(step, None if error is None else str(error))
             if pending and _cancelling():
                 ledger.request_cancel(home, run_id)
     except (

@@ -8,20 +8,17 @@ from typing import Annotated
 from prefect import flow
 from prefect.logging import get_run_logger
 from prefect.states import State
-from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
 from flows.outcome import Outcome
-from flows.pipeline import MAX_CALLS, finish, run_job
+from flows.pipeline import CALLS, finish, run_job
 from flows.run_experiment import Budget, Compute, Gpu, PlanFile, ProfileName, Refresh, Seeds, StubMode, SubExperiments
 from foresight.compute.request import Job, RunRequest, resolve
 from foresight.home import Home
 from foresight.results import gates
 
 
-@flow(
-    name="research-program", flow_run_name="program-{profile}", task_runner=ThreadPoolTaskRunner(max_workers=MAX_CALLS)
-)
+@flow(name="research-program", flow_run_name="program-{profile}", task_runner=CALLS)
 def research_program(
     experiment: Annotated[list[str] | None, Field(description="Only these, e.g. `c1`. Empty: all.")] = None,
     sub_experiment: SubExperiments = None,

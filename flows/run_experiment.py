@@ -6,11 +6,10 @@ from typing import Annotated, Literal
 
 from prefect import flow
 from prefect.states import State
-from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
 from flows.outcome import Outcome
-from flows.pipeline import MAX_CALLS, finish, run_job
+from flows.pipeline import CALLS, finish, run_job
 from foresight.compute.request import RunRequest, require_implemented, resolve
 from foresight.home import Home
 
@@ -30,7 +29,7 @@ PlanFile = Annotated[str | None, Field(description="A plan of your own; its path
 @flow(
     name="run-experiment",
     flow_run_name="{experiment}-{profile}",
-    task_runner=ThreadPoolTaskRunner(max_workers=MAX_CALLS),
+    task_runner=CALLS,
 )
 def run_experiment(
     experiment: Annotated[str, Field(description="Short name or id, e.g. `c1`.")],

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from prefect import flow
 from prefect.states import State
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.outcome import Outcome
-from flows.pipeline import MAX_CALLS, finish, run_smoke_test
+from flows.pipeline import CALLS, finish, run_smoke_test
 from flows.run_experiment import Compute, ProfileName
 from foresight.compute.request import RunRequest, resolve
 from foresight.home import Home
 
 
-@flow(name="smoke-test", flow_run_name="smoke-{profile}", task_runner=ThreadPoolTaskRunner(max_workers=MAX_CALLS))
+@flow(name="smoke-test", flow_run_name="smoke-{profile}", task_runner=CALLS)
 def smoke_test(profile: ProfileName = "tiny", compute: Compute = "local") -> Outcome | State:
     """Fails if a model is missing, does not load, or gives what it should not."""
     job = resolve(RunRequest(profile=profile, compute=compute, refresh=True))

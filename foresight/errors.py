@@ -13,7 +13,7 @@ class UserError(Exception):
 
 
 class StepFailed(Exception):
-    """A step ran and failed. `cause` is one of `Attempt.cause`'s words; `retryable` says whether a retry can mend it."""
+    """A step ran and failed. `cause` is a `Cause`; `retryable`: a retry can mend it."""
 
     def __init__(self, message: str, *, cause: str, retryable: bool) -> None:
         super().__init__(message)

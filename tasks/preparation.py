@@ -14,7 +14,7 @@ from foresight.models.identity import ModelSpec
 @task(task_run_name="model {spec.role}")
 def make_model_available(spec: ModelSpec, home: Home) -> str:
     """Fetch the weights at their pinned revision unless they are there, and verify every file by its hash."""
-    identity = make_available(spec, home)
+    identity = make_available(spec, home, forward=False)
     kind = "stand-in" if identity.stand_in else "model"
     get_run_logger().info(
         f"{kind} {identity.id} at {identity.revision[:12]}: weights {identity.weights_sha256[:12]} verified"

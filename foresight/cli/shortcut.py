@@ -79,7 +79,7 @@ def run_in_process(job: Job, home: Home) -> tuple[dict[str, dict[str, Any]], tup
         tracker.begin(None)
     else:
         for model in planner.model_specs(job).values():
-            make_available(model, home)
+            make_available(model, home, forward=False)
         for data in planner.data_specs(job).values():
             prepare(data, home)
         plan = planner.plan_steps(job, home, run_id)

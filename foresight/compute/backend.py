@@ -52,7 +52,7 @@ class LogLine:
 
 
 class Backend(Protocol):
-    """Submit, attach, poll, cancel, logs, outcome. All methods return at once but `submit`, which may wait for a slot."""
+    """Submit, attach, poll, cancel, logs, outcome. All return at once but `submit`, which may wait for a slot."""
 
     name: str
 

@@ -13,8 +13,8 @@ def verdict(document: Mapping[str, Any]) -> str:
         "",
         document["question"],
         "",
-        f"Profile `{document['profile']}`, status {document['status']}, confidence {document['assessment']['confidence']}, "
-        f"run `{document['run_id']}`.",
+        f"Profile `{document['profile']}`, status {document['status']}, "
+        f"confidence {document['assessment']['confidence']}, run `{document['run_id']}`.",
     ]
     if document["stand_ins"]:
         lines.append(

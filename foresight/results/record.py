@@ -55,7 +55,9 @@ class Samples(_Frozen):
     def _lengths_agree(self) -> Samples:
         n = len(self.scores)
         if n == 0 or len(self.groups) != n or any(len(scores) != n for scores in self.baselines.values()):
-            raise ValueError(f"{self.metric}: scores, groups and every baseline need one entry a sample, and one at least")
+            raise ValueError(
+                f"{self.metric}: scores, groups and every baseline need one entry a sample, and one at least"
+            )
         return self
 
 
@@ -75,7 +77,7 @@ class ModelIdentity(_Frozen):
     id: str
     revision: str
     weights_sha256: str
-    stand_in: bool = Field(description="A tiny local model of the real class, not the model that the programme asks about.")
+    stand_in: bool = Field(description="A tiny model of the real class, not the one that the programme asks about.")
 
 
 class Provenance(_Frozen):
@@ -106,7 +108,9 @@ class Record(_Frozen):
     sub_experiment: str | None = None
     seed: int | None = None
     finding: str = ""
-    finding_template: str = Field(default="", description="The finding with `{metric}` fields, so that seeds can be pooled.")
+    finding_template: str = Field(
+        default="", description="The finding with `{metric}` fields, so that seeds can be pooled."
+    )
     metrics: dict[str, Finite] = Field(default_factory=dict)
     samples: list[Samples] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list, description="Caveats a reader must see beside the numbers.")
@@ -120,7 +124,16 @@ class Record(_Frozen):
 
 
 Cause = Literal[
-    "exception", "invalid_output", "out_of_memory", "signal", "timeout", "cancelled", "lost", "identity", "disk", "needs"
+    "exception",
+    "invalid_output",
+    "out_of_memory",
+    "signal",
+    "timeout",
+    "cancelled",
+    "lost",
+    "identity",
+    "disk",
+    "needs",
 ]
 
 
@@ -139,7 +152,7 @@ class Attempt(_Frozen):
 
 
 class StepOutput(BaseModel):
-    """What an executor hands back to `run_step`, before it becomes a record. Artifact files lie in the attempt's folder."""
+    """What an executor hands back, before it becomes a record. Artifact files lie in the attempt's folder."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,0 +1,161 @@
+"""The main path, through a real Prefect server, the fork server and the records, on the toy programme."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import yaml
+
+from foresight.compute import ledger
+from foresight.results.verify import verify
+
+
+def wait_until(condition, what):
+    from conftest import wait_until as bounded
+
+    bounded(condition, what)
+
+
+def document(toy) -> dict:
+    return yaml.safe_load((toy.home.results / "t1-toy" / "results.yaml").read_text())
+
+
+def test_a_run_measures_judges_and_says_so(toy, shell):
+    done = shell.run("run", "t1", "--plan", toy.plan)
+    assert done.returncode == 0, done.stderr
+    assert "proceed" in done.stdout
+    assert "steady is at work" in done.stderr  # the handler's own line, live in the run's log
+    content = document(toy)
+    assert content["status"] == "completed"
+    assert content["recommendation"] == "proceed"
+    assert content["assessment"]["accuracy_achieved"] > 0.85
+    assert sorted(toy.calls()) == ["steady 0", "steady 0", "steady 1", "steady 1"]  # two sub-experiments, two seeds
+    assert verify(toy.home) == []
+
+    again = shell.run("run", "t1", "--plan", toy.plan)
+    assert again.returncode == 0
+    assert "Nothing to do" in again.stdout
+    assert len(toy.calls()) == 4
+
+    forced = shell.run("run", "t1", "--plan", toy.plan, "--refresh", "--sub-experiment", "t_a")
+    assert forced.returncode == 0, forced.stderr
+    assert len(toy.calls()) == 6
+
+
+def test_one_changed_line_recomputes_that_sub_experiment_alone_and_a_docstring_nothing(toy, shell):
+    assert shell.run("run", "t1", "--plan", toy.plan).returncode == 0
+    toy.edit_handlers("Scores well above the acceptable level", "Scores nicely above it")
+    assert "Nothing to do" in shell.run("run", "t1", "--plan", toy.plan).stdout
+    toy.edit_handlers("0.9 + 0.02", "0.91 + 0.02")
+    rows = json.loads(shell.run("run", "t1", "--plan", toy.plan, "--dry-run", "--json").stdout)["steps"]
+    assert {row["why"] for row in rows} == {"changed: code"}
+
+
+def test_a_broken_handler_neither_stops_nor_hides_its_sibling(toy, shell):
+    toy.second_handler("broken")
+    done = shell.run("run", "t1", "--plan", toy.plan)
+    assert done.returncode == 1
+    content = document(toy)
+    subs = content["results"]["experiments"]
+    assert subs["t_a"]["status"] == "completed"
+    assert subs["t_b"]["status"] == "failed"
+    assert "the last line of the handler" in subs["t_b"]["error"]
+    assert content["status"] == "failed"
+    attempts = list(toy.home.steps.glob("*/attempts/*/attempt.json"))
+    failed = [json.loads(path.read_text()) for path in attempts if json.loads(path.read_text()).get("cause")]
+    assert {attempt["cause"] for attempt in failed} == {"exception"}
+    assert all("RuntimeError" in attempt["traceback"] and attempt["seconds"] > 0 for attempt in failed)
+    assert len(failed) == 2  # one a seed: a bug in a handler is not retried
+
+
+def test_stub_mode_is_never_assessed_and_hides_nothing(toy, shell):
+    stubbed = shell.run("run", "t2", "--plan", toy.plan, "--stub-mode")
+    assert stubbed.returncode == 0, stubbed.stderr
+    content = yaml.safe_load((toy.home.results / "t2-later" / "results.yaml").read_text())
+    assert (content["status"], content["recommendation"]) == ("stub", "pending")
+    assert content["assessment"]["success_criteria_met"] is False
+
+    assert shell.run("run", "t1", "--plan", toy.plan).returncode == 0
+    assert shell.run("run", "t1", "--plan", toy.plan, "--stub-mode").returncode == 0
+    assert document(toy)["recommendation"] == "proceed"
+
+
+def test_kill_9_loses_nothing_finished_and_leaves_no_process(toy, shell):
+    toy.second_handler("held")
+    process = shell.start("run", "t1", "--plan", toy.plan)
+    wait_until(lambda: (toy.folder / "started-0").exists() and len(toy.calls()) == 2, "the held step")
+    held = [int(path.read_text()) for path in toy.folder.glob("started-*")]
+    finished = {path: path.read_bytes() for path in toy.home.steps.glob("*/record.json")}
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in held), "the end of the killed run's steps")
+    (toy.folder / "go").write_text("")
+    done = shell.run("run", "t1", "--plan", toy.plan)
+    assert done.returncode == 0, done.stderr
+    assert len(toy.calls()) == 2  # what was finished was not computed again
+    assert all(path.read_bytes() == content for path, content in finished.items())
+    assert (toy.folder / "ran").read_text().split().count("0") == 1
+    assert document(toy)["status"] == "completed"
+    assert verify(toy.home) == []
+
+
+def test_two_runs_at_once_share_the_work(toy, shell):
+    toy.second_handler("held")
+    first = shell.start("run", "t1", "--plan", toy.plan)
+    wait_until(lambda: (toy.folder / "started-0").exists(), "the first run's held step")
+    second = shell.start("run", "t1", "--plan", toy.plan)
+    wait_until(lambda: len({call.run_id for call in ledger.list_calls(toy.home)}) == 2, "the second run's calls")
+    (toy.folder / "go").write_text("")
+    for process in (first, second):
+        _, err = process.communicate(timeout=90)
+        assert process.returncode == 0, err
+    assert sorted(toy.calls()) == ["steady 0", "steady 1"]
+    assert sorted((toy.folder / "ran").read_text().split()) == ["0", "1"]
+
+
+def test_cancel_stops_the_steps_and_says_so(toy, shell):
+    toy.second_handler("held")
+    process = shell.start("run", "t1", "--plan", toy.plan)
+    wait_until(lambda: (toy.folder / "started-0").exists(), "the held step")
+    pids = [int(path.read_text()) for path in toy.folder.glob("started-*")]
+    (run_id,) = {call.run_id for call in ledger.list_calls(toy.home)}
+    listed = json.loads(shell.run("status", "--json").stdout)
+    assert run_id in {call["run_id"] for call in listed}
+    assert shell.run("cancel", run_id).returncode == 0
+    _, err = process.communicate(timeout=90)
+    assert process.returncode == 1, err
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert "cancelled" in document(toy)["results"]["experiments"]["t_b"]["error"]
+
+
+def test_ctrl_c_exits_with_130_and_leaves_nothing(toy, shell):
+    toy.second_handler("held")
+    process = shell.start("run", "t1", "--plan", toy.plan)
+    wait_until(lambda: (toy.folder / "started-0").exists(), "the held step")
+    family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
+    os.kill(process.pid, signal.SIGINT)
+    out, _ = process.communicate(timeout=90)
+    assert process.returncode == 130
+    assert "interrupted" in out
+    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in family), "the end of every process")
+
+
+def test_program_runs_what_has_handlers_and_names_what_has_not(toy, shell):
+    done = shell.run("program", "--plan", toy.plan, "--seeds", "1")
+    assert done.returncode == 0, done.stderr
+    assert "t2-later" in done.stdout
+    assert "not implemented" in done.stdout
+
+
+def test_nothing_is_half_written_where_the_home_is_not_writable(toy, shell, tmp_path: Path):
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file where the home should be")
+    shell._environment["FORESIGHT_HOME"] = str(blocked)
+    done = shell.run("run", "t1", "--plan", toy.plan)
+    assert done.returncode == 2
+    assert "not writable" in done.stderr
+    assert "Traceback" not in done.stderr
