@@ -10,7 +10,7 @@ from pydantic import Field
 
 from flows.outcome import Outcome
 from flows.pipeline import CALLS, finish, run_job
-from foresight.compute.request import RunRequest, require_implemented, resolve
+from foresight.compute.request import RunRequest, resolve
 from foresight.home import Home
 
 ProfileName = Annotated[
@@ -48,5 +48,4 @@ def run_experiment(
         (experiment,), tuple(sub_experiment or ()), stub_mode, profile, compute, gpu, budget, seeds, refresh, plan
     )
     job = resolve(request)
-    require_implemented(job)
     return finish(run_job(job, Home.from_environment()))

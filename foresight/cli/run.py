@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from foresight.cli.output import console, print_json
-from foresight.compute.request import Job, RunRequest, require_implemented, resolve
+from foresight.compute.request import Job, RunRequest, resolve
 from foresight.home import Home
 
 SubExperiments = Annotated[
@@ -54,7 +54,6 @@ def run(
     subs, plan_path = tuple(sub_experiment or ()), str(plan.resolve()) if plan else None
     request = RunRequest((experiment,), subs, stub_mode, profile, compute, gpu, budget, seeds, refresh, plan_path)
     job = resolve(request)
-    require_implemented(job)
     _start("run_experiment", {"experiment": experiment}, job, dry_run=dry_run, in_process=in_process, as_json=as_json)
 
 

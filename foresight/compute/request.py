@@ -91,17 +91,11 @@ def resolve(request: RunRequest) -> Job:
         known = [sub.id for e in wanted for sub in e.sub_experiments]
         raise UserError(f"Unknown sub-experiment '{unknown[0]}'. {did_you_mean(unknown[0], known)}")
     if not selections:
-        raise UserError("Nothing in this selection has a handler. `foresight plan show` says what is implemented.")
-    return Job(request, plan, profile, tuple(selections), tuple(skipped), _seeds(request, profile))
-
-
-def require_implemented(job: Job) -> None:
-    """`run` names its experiment, so one without handlers is a refusal, not something to skip."""
-    if job.skipped:
         raise UserError(
-            f"{job.skipped[0]} is not implemented: none of its sub-experiments has a handler. "
+            f"{', '.join(skipped)}: not implemented, none of the sub-experiments has a handler. "
             "`foresight plan show` says what is; --stub-mode rehearses it without measuring anything."
         )
+    return Job(request, plan, profile, tuple(selections), tuple(skipped), _seeds(request, profile))
 
 
 def _select(experiment: Experiment, request: RunRequest) -> Selection | None:
