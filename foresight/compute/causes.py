@@ -21,7 +21,7 @@ from foresight.results.record import Cause
 EXIT_DISK_FULL = 74  # EX_IOERR: how a worker ends that cannot even write its journal
 
 _ERROR_LENGTH = 500
-_FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPWR}
+_FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 _PLATFORM_STOPS = {"InputCancellation"}  # modal's, raised in a container whose call was cancelled or timed out
 
 

@@ -30,13 +30,15 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from foresight.compute.fork_server_main import GO, STATUS, receive, send
 
 _CLOSE_S = 10.0
+_LOOK_S = 0.05
+_TRIES = 4  # an edit, or a killed server, each costs one
 
 logger = logging.getLogger(__name__)
 
@@ -62,9 +64,7 @@ class Child:
 
         Raises `ServerGoneError` if the fork server died before it could tell.
         """
-        poll = select.poll()
-        poll.register(self._status, select.POLLIN)
-        if not poll.poll(timeout_s * 1000):
+        if not _is_readable(self._status, timeout_s):
             return None
         told = os.read(self._status, STATUS.size)
         if not told:
@@ -84,12 +84,22 @@ class ForkServer:
         self._preload, self._environment = tuple(preload), dict(environment)
         self._lock = threading.Lock()
         self._servers: list[_Server] = []  # the last one takes requests; the others have old code
+        self._closed = False
 
-    def spawn(self, target: str, arguments: Mapping[str, Any], *, output: int, hold: int) -> Child:
+    def warm_up(self) -> None:
+        """Start the server without waiting until it has imported everything."""
+        with self._lock:
+            if not self._servers and not self._closed:
+                self._servers.append(_Server(self._preload, self._environment))
+
+    def spawn(
+        self, target: str, arguments: Mapping[str, Any], *, output: int, hold: int, check: Callable[[], None]
+    ) -> Child:
         """Fork a child that will run `"module:function"` with JSON `arguments` and exit with what that returns.
 
         `output` becomes its stdout and stderr; `hold` is kept open as long as it lives. It waits for `Child.go`.
-        Raises `ServerGoneError` if the server cannot be started.
+        `check` is called while the server is still importing, and raises to give up. Raises `ServerGoneError` if the
+        server cannot be started.
         """
         request = {
             "target": target,
@@ -101,8 +111,12 @@ class ForkServer:
         life_read, life_write = os.pipe()
         status_read, status_write = os.pipe()
         try:
-            with self._lock:
-                pid = self._ask(request, (life_read, status_write, output, hold))
+            while not self._lock.acquire(timeout=_LOOK_S):
+                check()
+            try:
+                pid = self._ask(request, (life_read, status_write, output, hold), check)
+            finally:
+                self._lock.release()
         except BaseException:
             os.close(life_write)
             os.close(status_read)
@@ -114,24 +128,29 @@ class ForkServer:
 
     def close(self) -> None:
         """End the server, and with it every child that still runs. Idempotent."""
+        self._closed = True
         with self._lock:
             while self._servers:
                 self._servers.pop().close()
 
-    def _ask(self, request: Mapping[str, Any], descriptors: Sequence[int]) -> int:
+    def _ask(self, request: Mapping[str, Any], descriptors: Sequence[int], check: Callable[[], None]) -> int:
         """The pid of the new child. A server that is gone, or has old code, is replaced."""
-        for server in (self._servers[-1] if self._servers else None, None):
-            if server is None:
-                server = _Server(self._preload, self._environment)
-                self._servers.append(server)
-            reply = server.ask(request, descriptors)
+        trouble = ""
+        for _ in range(_TRIES):
+            if self._closed:
+                raise ServerGoneError("the fork server is closed")
+            if not self._servers or trouble:
+                self._servers.append(_Server(self._preload, self._environment))
+            reply = self._servers[-1].ask(request, descriptors, check)
             if reply is None:
+                trouble = "the fork server ends as soon as it is started; what it printed says why"
                 self._servers.pop().close()
             elif "pid" in reply:
                 return int(reply["pid"])
             else:
+                trouble = f"{reply['stale']} is edited again and again while it is being imported"
                 logger.info("%s was edited: a new fork server takes over", reply["stale"])
-        raise ServerGoneError("the fork server ends as soon as it is started; what it printed says why")
+        raise ServerGoneError(trouble)
 
 
 class _Server:
@@ -139,6 +158,7 @@ class _Server:
 
     def __init__(self, preload: Sequence[str], environment: Mapping[str, str]) -> None:
         self._connection, theirs = socket.socketpair()
+        self._is_ready = False
         start = "import json, sys; sys.path[:] = json.loads(sys.argv[1])\n"
         start += "from foresight.compute.fork_server_main import serve; serve(int(sys.argv[2]), sys.argv[3:])"
         self._process = subprocess.Popen(
@@ -151,9 +171,18 @@ class _Server:
         )
         theirs.close()
 
-    def ask(self, request: Mapping[str, Any], descriptors: Sequence[int]) -> dict[str, Any] | None:
-        """Its reply, or None if it is dead."""
+    def ask(
+        self, request: Mapping[str, Any], descriptors: Sequence[int], check: Callable[[], None]
+    ) -> dict[str, Any] | None:
+        """Its reply, or None if it is dead. Only the wait for its imports is long enough to need `check`."""
         try:
+            while not self._is_ready:
+                check()
+                if _is_readable(self._connection.fileno(), _LOOK_S):
+                    message, _ = receive(self._connection)
+                    if message is None:
+                        return None
+                    self._is_ready = True
             send(self._connection, request, descriptors)
             reply, _ = receive(self._connection)
         except (BrokenPipeError, ConnectionResetError):
@@ -162,8 +191,17 @@ class _Server:
 
     def close(self) -> None:
         self._connection.close()
+        if not self._is_ready:  # in the middle of an import, which may be slow, and with no children
+            self._process.kill()
         try:
             self._process.wait(_CLOSE_S)
-        except subprocess.TimeoutExpired:  # in the middle of a slow import
+        except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def _is_readable(descriptor: int, timeout_s: float) -> bool:
+    """Whether there is something to read, or the other end is closed."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(timeout_s * 1000))

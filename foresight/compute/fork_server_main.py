@@ -95,6 +95,8 @@ class _Server:
             self._stamp()
 
     def serve(self) -> None:
+        with contextlib.suppress(BrokenPipeError):  # the client is gone: `receive` finds out
+            send(self._connection, {"ready": True})
         with selectors.DefaultSelector() as selector:
             selector.register(self._wake, selectors.EVENT_READ)
             selector.register(self._connection, selectors.EVENT_READ)
@@ -207,8 +209,8 @@ def _work(request: Mapping[str, Any], life: int, hold: int) -> int:
     sys.path[:] = request["path"]
     os.chdir(request["directory"])
     importlib.invalidate_caches()
-    if (numpy := sys.modules.get("numpy")) is not None:
-        numpy.random.seed()  # all children would else draw the same numbers, and seeds would look as if they agreed
+    if (numpy_random := sys.modules.get("numpy.random")) is not None:
+        numpy_random.seed()  # all children would else draw the same numbers, and seeds would look as if they agreed
     told = threading.Event()
     threading.Thread(target=_die_with_client, args=(life, told), daemon=True).start()
     told.wait()

@@ -56,6 +56,8 @@ PRELOAD = (
 )
 """Modules of others that steps import. Never handlers or probes: a child must see them as they are on disk."""
 
+WORKER = "foresight.compute.worker:work"
+
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",  # slots, not threads, share out the processors
     "MKL_NUM_THREADS": "1",
@@ -113,6 +115,10 @@ class LocalBackend:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def warm_up(self) -> None:
+        """Begin to import what steps need, while the caller does something else. Optional."""
+        self._server.warm_up()
 
     def submit(self, call: Call, *, run_id: str) -> str:
         """Wait for a slot, then start the call. Raises `StepFailed` (cancelled) if the run is cancelled meanwhile."""
@@ -181,12 +187,14 @@ class LocalBackend:
     def close(self) -> None:
         """Cancel what still runs and end the fork server. Nothing is left behind. Idempotent."""
         self._closed = True
-        for running in list(self._calls.values()):
-            if not running.over.is_set():
-                self.cancel(running.entry.call_id)
-        self._server.close()
-        for watcher in self._watchers:
-            watcher.join()
+        try:
+            for running in list(self._calls.values()):
+                if not running.over.is_set():
+                    self.cancel(running.entry.call_id)
+        finally:
+            self._server.close()
+            for watcher in self._watchers:
+                watcher.join()
 
     def _require_wanted(self, run_id: str) -> None:
         if self._closed or ledger.cancel_requested(self._home, run_id):
@@ -212,31 +220,35 @@ class LocalBackend:
             raise
         self._calls[entry.call_id] = running
         watcher = threading.Thread(target=self._watch, args=(running,), name=f"watch {entry.call_id}", daemon=True)
-        self._watchers.append(watcher)
         running.child.go()
         watcher.start()
+        self._watchers.append(watcher)
         return entry.call_id
 
     def _fork(self, call: Call, entry: CallEntry, log: Path, slot: int) -> _Running:
         """The call's process, known to the ledger and waiting to be told to go."""
-        arguments = {
-            "steps": steps_to_json(call),
-            "home": str(self._home.root),
-            "call_id": entry.call_id,
-            "run_id": entry.run_id,
-            "executors": self._executors,
-        }
+        arguments = {"steps": steps_to_json(call), "home": str(self._home.root), "executors": self._executors}
+        arguments |= {"call_id": entry.call_id, "run_id": entry.run_id}
         before = oom_kills()
         with log.open("ab") as output:
             try:
                 child = self._server.spawn(
-                    "foresight.compute.worker:work", arguments, output=output.fileno(), hold=slot
+                    WORKER,
+                    arguments,
+                    output=output.fileno(),
+                    hold=slot,
+                    check=lambda: self._require_wanted(entry.run_id),
                 )
-                process = Process.of(child.pid)
-            except (ServerGoneError, psutil.NoSuchProcess) as error:
+            except ServerGoneError as error:
+                self._require_wanted(entry.run_id)
                 raise StepFailed(f"no process could be started: {error}", cause="lost", retryable=True) from error
         try:
+            self._require_wanted(entry.run_id)
+            process = Process.of(child.pid)
             ledger.update_call(self._home, entry.run_id, entry.call_id, process=process, state="running")
+        except psutil.NoSuchProcess as error:
+            child.close()
+            raise StepFailed("its process was killed before it began", cause="lost", retryable=True) from error
         except BaseException:
             child.close()
             raise

@@ -79,10 +79,12 @@ def kill_group(pgid: int) -> None:
         return
 
 
-def kill_descendants() -> None:
-    """SIGKILL everything that the calling process started and that is still there."""
-    for descendant in _descendants(psutil.Process()):
+def kill_descendants(wait_s: float = 0.0) -> None:
+    """SIGKILL everything that the calling process started and that is still there; wait so long until it is not."""
+    descendants = _descendants(psutil.Process())
+    for descendant in descendants:
         _kill(descendant)
+    psutil.wait_procs(descendants, wait_s)
 
 
 def _descendants(process: psutil.Process) -> list[psutil.Process]:

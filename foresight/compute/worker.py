@@ -14,12 +14,14 @@ from foresight.compute.process import kill_descendants
 from foresight.compute.run_step import run_call
 from foresight.home import Home
 
+_WAIT_S = 5.0
+
 
 def work(steps: Sequence[Mapping[str, Any]], home: str, call_id: str, run_id: str, executors: Mapping[str, str]) -> int:
     """Run the call and return the process's exit code. How each step ended is in the journal."""
     faulthandler.enable(2)  # a crash in native code leaves its stack in the log
     place = Home(Path(home))
     run_call(steps, place, call_id, run_id, executors=executors)
-    kill_descendants()
+    kill_descendants(wait_s=_WAIT_S)
     journal = read_journal(ledger.call_file(place, run_id, call_id, ".journal.jsonl"))
     return 0 if journal.is_over else EXIT_DISK_FULL

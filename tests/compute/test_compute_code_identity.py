@@ -134,6 +134,14 @@ def test_a_lazy_export_counts_only_for_who_asks_for_it(labs):
     assert "labs.unrelated" in code_modules(REFERENCE)
 
 
+def test_the_packages_around_a_module_count_without_being_named(labs):
+    write(labs / "labs/around/__init__.py", "SCALE = 1\n")
+    write(labs / "labs/around/handler.py", "import labs.tools\n\ndef run(runner):\n    return labs\n")
+    before = code_identity("labs.around.handler:run")
+    write(labs / "labs/around/__init__.py", "SCALE = 10\n")
+    assert code_identity("labs.around.handler:run") != before
+
+
 def test_star_import_of_a_package_counts_all_of_it(labs):
     write(labs / "labs/experiments/handler.py", HANDLER + "\nfrom labs.deep import *\n")
     write(labs / "labs/deep/more.py", "m = 1\n")

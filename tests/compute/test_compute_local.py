@@ -19,7 +19,7 @@ from foresight.files import read_json
 from foresight.home import Home
 from foresight.results.record import read_record
 
-PRELOAD = ("foresight.compute.worker", "numpy")
+PRELOAD = ("foresight.compute.worker", "numpy.random")
 HERE = Path(__file__).parent
 BOUND_S = 20.0
 
@@ -547,6 +547,35 @@ def test_this_module_imports_nothing_heavy():
     names = ["torch", "transformers", "diffusers", "prefect", "numpy"]
     code = f"import sys, foresight.compute.local; print([n for n in {names!r} if n in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_a_cancel_is_heard_while_the_server_still_imports(home, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "slow_import.py").write_text("import time; time.sleep(600)")
+    with (
+        LocalBackend(home, slots=4, executors=EXECUTORS, preload=("slow_import",)) as backend,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        backend.warm_up()
+        waiting = [pool.submit(backend.submit, call(step("work", n=n)), run_id="run") for n in range(2)]
+        until(lambda: len(ledger.list_calls(home)) == 2, "submission")
+        ledger.request_cancel(home, "run")
+        for submission in waiting:
+            with pytest.raises(StepFailed, match="before it was started"):
+                submission.result(BOUND_S)
+    assert {entry.state for entry in ledger.list_calls(home)} == {"ended"}
+
+
+def test_a_crash_takes_its_group_along(backend, tmp_path):
+    call_id = backend.submit(call(step("wait_for", file=str(tmp_path / "never"))), run_id="run")
+    worker, child, loner = pids_of(backend, call_id)
+    try:
+        os.kill(worker, signal.SIGKILL)
+        (outcome,) = finish(backend, call_id)
+        until(lambda: is_dead(child), "death of the group")
+        assert outcome.cause == "signal"
+    finally:
+        os.kill(loner, signal.SIGKILL)  # it left the group, and nobody could tell any more whose it was
 
 
 def test_cancel_of_an_unknown_call_is_a_clear_error(backend):
