@@ -107,7 +107,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     )
 
     # Finding
-    invalid = _why_invalid(scores, baselines)
+    invalid = why_invalid(scores, baselines)
     cost = float(np.mean(gap))
     if invalid:
         finding = (
@@ -130,7 +130,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     }
 
 
-def _why_invalid(scores: dict[str, dict[str, np.ndarray]], baselines: dict[str, dict[str, np.ndarray]]) -> str:
+def why_invalid(scores: dict[str, dict[str, np.ndarray]], baselines: dict[str, dict[str, np.ndarray]]) -> str:
     """What makes the comparison meaningless, or nothing."""
     for name, words in (("pre", "before"), ("post", "after")):
         for metric in ("lpips", "mse"):

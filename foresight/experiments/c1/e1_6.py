@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 BASE = "vlm:X3"
 LEAST_VALUES = 3  # on each axis, in every profile
+TOKENS_FOR_PCA, BATCH = 50_000, 64  # tokens that a projection is fitted on, at most; pictures read at once
 X_LABELS = {
     "layer": "extraction point",
     "merge": "tokens joined",
@@ -58,58 +59,38 @@ class Score:
     test: np.ndarray  # [N] LPIPS
     weights: int
 
+    @property
+    def good_enough(self) -> bool:
+        return float(self.test.mean()) < ACCEPTABLE_LPIPS
+
 
 def run(runner: ExperimentRunner) -> dict[str, Any]:
     dataset, split = runner.dataset(), runner.split()
-    train_NHWC, val_NHWC, test_NHWC = (img_as_float32(dataset.images[p]) for p in (split.train, split.val, split.test))
-    size = test_NHWC.shape[1:3]
-    _, h, w, _ = runner.features(BASE).shape
+    pictures = {name: img_as_float32(dataset.images[part]) for name, part in split.parts.items()}
     groups = [dataset.groups[index] for index in split.test]
-    axes = _axes(runner, len(split.train), size[0])
-    arms = list(dict.fromkeys(arm for values in axes.values() for arm in values.values()))
+    axes = _axes(runner, len(split.train), pictures["test"].shape[1])
+    base = axes["resolution"][pictures["test"].shape[1]]
 
     # Probes, each arm once
-    validation, test = Originals(val_NHWC, device=runner.device), Originals(test_NHWC, device=runner.device)
+    validation, test = (Originals(pictures[name], device=runner.device) for name in ("validation", "test"))
     order = _by_source(np.array(dataset.groups)[split.train], runner.rng)
+    arms = list(dict.fromkeys(arm for values in axes.values() for arm in values.values()))
     score: dict[Arm, Score] = {}
     for arm in arms:
         runner.progress(len(score) / (len(arms) + 1), f"{arm.need}, {arm.width} wide, {arm.pictures} pictures")
-        features, some = runner.features(arm.need), np.sort(order[: arm.pictures])
-        x_train, x_val, x_test = (
-            group_tokens(features[part], arm.block) for part in (split.train[some], split.val, split.test)
-        )
-        project = fit_projection(x_train, arm.width).apply
-        own = _own_size(arm, x_train.shape[1:3], (h, w), size)
-        probe = fit_pixel_probe(
-            project(x_train), resample(train_NHWC[some], own), project(x_val), resample(val_NHWC, own)
-        )
-        seen = {
-            part: resample(probe.predict(project(x)), size).clip(0, 1) for part, x in (("val", x_val), ("test", x_test))
-        }
-        score[arm] = Score(
-            float(validation.lpips(seen["val"]).mean()), test.lpips(seen["test"]), probe.ridge.parameters
-        )
+        made, weights = _reconstruct(runner, arm, pictures, order[: arm.pictures])
+        score[arm] = Score(float(validation.lpips(made["validation"]).mean()), test.lpips(made["test"]), weights)
         runner.log_metrics({"lpips_validation": score[arm].validation}, step=len(score))
 
-    # Scores, beside what needs no features
-    trivial = image_baselines(train_NHWC, (h, w))
+    # Scores and pictures, beside what needs no features
+    _, h, w, _ = runner.features(BASE).shape
+    trivial = image_baselines(pictures["train"], (h, w))
     baselines = {name: test.lpips(picture) for name, picture in trivial.items()}
-    names = {axis: {value: f"lpips_{axis}_{value}".lower().replace(".", "_") for value in axes[axis]} for axis in axes}
-    runner.log_samples(
-        "lpips", score[axes["resolution"][size[0]]].test, groups=groups, baselines=baselines, higher_is_better=False
-    )
+    beside: dict[str, Any] = {"groups": groups, "baselines": baselines, "higher_is_better": False}
+    runner.log_samples("lpips", score[base].test, **beside)
     for axis, values in axes.items():
         for value, arm in values.items():
-            runner.log_samples(
-                names[axis][value], score[arm].test, groups=groups, baselines=baselines, higher_is_better=False
-            )
-
-    if runner.is_stand_in("vlm"):
-        runner.note("X4 comes from a stand-in whose language model is random: its depths say nothing of Qwen2.5-VL's.")
-
-    # Pictures
-    shown = runner.caption(len(split.test))
-    for axis, values in axes.items():
+            runner.log_samples(_metric(axis, value), score[arm].test, **beside)
         drawn = curve(
             list(values),
             {
@@ -117,7 +98,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
                 "validation": [score[arm].validation for arm in values.values()],
             },
             title=f"LPIPS by {axis}",
-            caption=shown,
+            caption=runner.caption(len(groups)),
             x_label=X_LABELS[axis],
             y_label="LPIPS, lower is better",
             baselines={"mean image": float(baselines["mean_image"].mean())},
@@ -125,32 +106,30 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         )
         runner.results.save_artifact(f"{axis}.png", drawn)
     table = {
-        axis: [
-            {"value": value, "lpips": score[arm].test, "lpips_validation": score[arm].validation, **vars(arm)}
-            for value, arm in values.items()
-        ]
+        axis: [{"value": value, **vars(arm), **vars(score[arm])} for value, arm in values.items()]
         for axis, values in axes.items()
     }
     runner.results.save_json_artifact("ablations.json", table)
+    if runner.is_stand_in("vlm"):
+        runner.note("X4 comes from a stand-in whose language model is random: its depths say nothing of Qwen2.5-VL's.")
 
     # Finding
     best = {axis: min(values, key=lambda value: score[values[value]].validation) for axis, values in axes.items()}
-    chosen = ", ".join(f"{axis} {best[axis]} ({{{names[axis][best[axis]]}:.3f}})" for axis in axes)
-    metrics = {}
-    enough = []
-    for axis, unit in (("capacity", "weights"), ("pictures", "training pictures")):
-        reached = [arm for arm in axes[axis].values() if score[arm].test.mean() < ACCEPTABLE_LPIPS]
-        if reached:
-            smallest = min(score[arm].weights if axis == "capacity" else arm.pictures for arm in reached)
-            metrics[f"smallest_{axis}"] = float(smallest)
-            enough.append(f"{{smallest_{axis}:,.0f}} {unit}")
-        else:
-            enough.append(f"none of the numbers of {unit} tried")
-    return {
-        "finding": f"Best by validation, with test LPIPS: {chosen}. Below {ACCEPTABLE_LPIPS} come {enough[0]} and "
-        f"{enough[1]}.",
-        "metrics": metrics,
+    chosen = ", ".join(f"{axis} {value} ({{{_metric(axis, value)}:.3f}})" for axis, value in best.items())
+    enough = {
+        "weights": [score[arm].weights for arm in axes["capacity"].values() if score[arm].good_enough],
+        "training pictures": [arm.pictures for arm in axes["pictures"].values() if score[arm].good_enough],
     }
+    smallest = {unit: min(numbers) for unit, numbers in enough.items() if numbers}
+    said = [f"{smallest[unit]:,} {unit}" if unit in smallest else f"no number of {unit} tried" for unit in enough]
+    return {
+        "finding": f"Best by validation, with test LPIPS: {chosen}. Below {ACCEPTABLE_LPIPS} takes {' and '.join(said)}.",
+        "metrics": {f"smallest_{unit.replace(' ', '_')}": number for unit, number in smallest.items()},
+    }
+
+
+def _metric(axis: str, value: object) -> str:
+    return f"lpips_{axis}_{value}".lower().replace(".", "_")
 
 
 def _axes(runner: ExperimentRunner, n_train: int, side: int) -> dict[str, dict[Any, Arm]]:
@@ -187,11 +166,32 @@ def _axes(runner: ExperimentRunner, n_train: int, side: int) -> dict[str, dict[A
     return axes
 
 
-def _own_size(arm: Arm, grid: tuple[int, int], base: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
-    """The size that an arm's tokens are decoded at: the data's, or what the model saw of a picture at another side."""
-    if "@" not in arm.need:
-        return size
-    return grid[0] * (size[0] // base[0]), grid[1] * (size[1] // base[1])
+def _reconstruct(
+    runner: ExperimentRunner, arm: Arm, pictures: dict[str, np.ndarray], order: np.ndarray
+) -> tuple[dict[str, np.ndarray], int]:
+    """Validation and test pictures, [N, H, W, 3], as one arm's probe makes them, and its number of weights."""
+    split, features = runner.split(), runner.features(arm.need)
+    _, h, w, _ = features.shape
+    enough = order[: max(1, TOKENS_FOR_PCA * arm.block**2 // (h * w))]
+    project = fit_projection(group_tokens(features[split.train[enough]], arm.block), arm.width).apply
+
+    def tokens(part: np.ndarray) -> np.ndarray:
+        batches = [part[start : start + BATCH] for start in range(0, len(part), BATCH)]
+        return np.concatenate([project(group_tokens(features[batch], arm.block)) for batch in batches])
+
+    size = pictures["test"].shape[1:3]
+    own = size  # what the tokens are decoded at: the data's size, or what the model saw of a picture at another side
+    if "@" in arm.need:
+        _, base_h, base_w, _ = runner.features(BASE).shape
+        own = (h * size[0] // base_h, w * size[1] // base_w)
+    probe = fit_pixel_probe(
+        tokens(split.train[order]),
+        resample(pictures["train"][order], own),
+        tokens(split.val),
+        resample(pictures["validation"], own),
+    )
+    made = {name: probe.predict(tokens(part)) for name, part in split.parts.items() if name != "train"}
+    return {name: resample(images, size).clip(0, 1) for name, images in made.items()}, probe.ridge.parameters
 
 
 def _by_source(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
