@@ -105,10 +105,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
             thresholds={"acceptable": ACCEPTABLE_LPIPS},
         )
         runner.results.save_artifact(f"{axis}.png", drawn)
-    table = {
-        axis: [{"value": value, **vars(arm), **vars(score[arm])} for value, arm in values.items()]
-        for axis, values in axes.items()
-    }
+    table = {axis: [{"value": v, **vars(arm), **vars(score[arm])} for v, arm in axes[axis].items()] for axis in axes}
     runner.results.save_json_artifact("ablations.json", table)
     if runner.is_stand_in("vlm"):
         runner.note("X4 comes from a stand-in whose language model is random: its depths say nothing of Qwen2.5-VL's.")
@@ -122,8 +119,9 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     }
     smallest = {unit: min(numbers) for unit, numbers in enough.items() if numbers}
     said = [f"{smallest[unit]:,} {unit}" if unit in smallest else f"no number of {unit} tried" for unit in enough]
+    takes = f"LPIPS below {ACCEPTABLE_LPIPS} takes {' and '.join(said)}"
     return {
-        "finding": f"Best by validation, with test LPIPS: {chosen}. Below {ACCEPTABLE_LPIPS} takes {' and '.join(said)}.",
+        "finding": f"Best by validation, with test LPIPS: {chosen}. {takes}.",
         "metrics": {f"smallest_{unit.replace(' ', '_')}": number for unit, number in smallest.items()},
     }
 
