@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from compute_executors import EXECUTORS, call, step
 from foresight.compute import ledger
 from foresight.compute.claim import Holder, try_claim
 from foresight.compute.code_identity import code_identity
-from foresight.compute.journal import read_journal
+from foresight.compute.journal import JournalWriter, read_journal
 from foresight.compute.run_step import run_call, steps_to_json
 from foresight.compute.step import Step
 from foresight.files import read_json, sha256_file, write_json
@@ -241,6 +242,7 @@ def test_work_under_a_false_identity_is_refused(home):
         ({"handler": "foresight.home:Home", "code": "0" * 64}, "the code of foresight.home:Home.*modal deploy"),
         ({"handler": "foresight.gone:run", "code": "0" * 64}, "no module 'foresight.gone'.*modal deploy"),
         ({"versions": {"numpy": "0.1"}}, r"numpy 0\.1 was planned, \d.* is installed here"),
+        ({"extraction_version": "another"}, "extraction version another, .* here .*modal deploy"),
         ({"versions": {"no-such-library": "1"}}, "no-such-library 1 was planned, none is installed"),
     ],
 )
@@ -295,6 +297,26 @@ def test_a_home_that_cannot_be_written_is_an_outcome(home, tmp_path):
     (tmp_path / "home").write_text("a file where the home should be")
     (outcome,) = run(home, step("work"))
     assert (outcome.status, outcome.cause) == ("failed", "exception")
+
+
+def test_a_disk_that_is_full_for_the_journal_is_an_outcome(home, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(JournalWriter, "_append", full)
+    outcomes = run(home, step("work"), step("work", text="x"))
+    assert {(o.status, o.cause, o.retryable) for o in outcomes} == {("failed", "disk", True)}
+    try_claim(home, step("work").fingerprint, Holder.here("c", "r")).release()
+
+
+def test_an_extraction_s_provenance_names_its_model_and_data(home):
+    model = {"id": "lab/model", "revision": "abc", "weights_sha256": "0" * 64, "stand_in": False}
+    identity = {"parameters": {"do": "work"}, "model": model, "role": "vlm", "data": "d" * 64}
+    each = Step("extract", "x", "tiny", identity, {"data_spec": {"name": "photographs"}})
+    run(home, each)
+    provenance = read_record(home, each.fingerprint).provenance
+    assert provenance.models["vlm"].model_dump() == model
+    assert provenance.data == {"photographs": "d" * 64}
 
 
 def test_echo_shows_the_log_on_the_stdout_that_was_there_before(home, capfd):
