@@ -63,8 +63,9 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     # Pictures
     some = one_of_each(groups)
     read = {name: f"from {name.upper()}" if name in POINTS else "published probe" for name in made}
+    rows = {"original": test_NHWC[some], **{read[name]: images[some] for name, images in made.items()}}
     drawn = image_grid(
-        {"original": test_NHWC[some], **{read[name]: images[some] for name, images in made.items()}, **trivial},
+        {**rows, "mean image": trivial["mean_image"]},
         title="Pictures read linearly from visual tokens",
         caption=shown,
         scores={read[name]: of["lpips"][some] for name, of in scores.items()},
