@@ -22,7 +22,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.outcome import Outcome
 from foresight.compute import ledger, planner
 from foresight.compute.backend import Backend, Call
-from foresight.compute.local import LocalBackend
+from foresight.compute.local import LIGHT_PRELOAD, PRELOAD, LocalBackend
 from foresight.compute.planner import StepPlan
 from foresight.compute.request import Job
 from foresight.compute.tracking import Tracker, earlier_record
@@ -67,18 +67,23 @@ def run_job(job: Job, home: Home) -> Outcome:
 
 
 def _measure(job: Job, home: Home, run_id: str, tracker: Tracker) -> tuple[str, ...]:
-    prepare(job, home)
-    plan = planner.plan_steps(job, home, run_id)
-    for line in planner.withdraw_broken(plan, home):
-        get_run_logger().warning(line)
-    _announce(plan, home)
-    tracker.begin(plan)
-    try:
-        with closing(LocalBackend(home)) as backend:
+    with closing(_backend(job, home)) as backend:
+        backend.warm_up()
+        prepare(job, home)
+        plan = planner.plan_steps(job, home, run_id)
+        for line in planner.withdraw_broken(plan, home):
+            get_run_logger().warning(line)
+        _announce(plan, home)
+        tracker.begin(plan)
+        try:
             return tuple(_run_calls(plan, backend, run_id, home, tracker))
-    except BaseException:  # Ctrl-C, a cancel, a smoke test that failed: the run says so, then it goes on upwards
-        tracker.finish("cancelled" if ledger.cancel_requested(home, run_id) else "failed")
-        raise
+        except BaseException:  # Ctrl-C or a cancel: the run says so, then it goes on upwards
+            tracker.finish("cancelled" if ledger.cancel_requested(home, run_id) else "failed")
+            raise
+
+
+def _backend(job: Job, home: Home) -> LocalBackend:
+    return LocalBackend(home, preload=PRELOAD if planner.model_specs(job) else LIGHT_PRELOAD)
 
 
 def run_smoke_test(job: Job, home: Home) -> Outcome:
@@ -89,7 +94,7 @@ def run_smoke_test(job: Job, home: Home) -> Outcome:
     step = planner.plan_steps(job, home, run_id).smoke
     if step is None:
         return Outcome(run_id, {}, ())
-    with closing(LocalBackend(home)) as backend:
+    with closing(_backend(job, home)) as backend:
         failures = _follow([_submit(Call((step,)), [], backend, run_id, home)], run_id, home, None)
     return Outcome(run_id, {}, tuple(failures))
 

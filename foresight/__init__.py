@@ -1,7 +1,7 @@
 """Foresight: a research programme on GPUs whose verdicts can be trusted.
 
-`from foresight import ExperimentRunner` is the interface of handlers and notebooks; `foresight.load` reads runs back.
-Both are loaded when they are first asked for, so that `import foresight` costs nothing.
+`from foresight import ExperimentRunner` is the interface of handlers and notebooks. It is loaded when it is first asked
+for, so that `import foresight` costs nothing.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from foresight.runner import ExperimentRunner
 
-__version__ = "0.1.0"
-__all__ = ["ExperimentRunner", "__version__"]
+__all__ = ["ExperimentRunner"]
 
 
 def __getattr__(name: str) -> Any:

@@ -42,7 +42,8 @@ def documents(
             Text(f"failed    {', '.join(failed)}; the log and traceback lie in {home.steps}/*/attempts/", style="red")
         )
     if job.skipped:
-        console.print(Text(f"skipped   not implemented yet: {', '.join(job.skipped)}", style="dim"))
+        names = ", ".join(job.plan.experiment(name).short for name in job.skipped)
+        console.print(Text(f"skipped   no handlers yet: {names} (`foresight plan show`)", style="dim"))
 
 
 def dry_run(job: Job, home: Home, *, as_json: bool) -> None:

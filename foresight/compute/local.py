@@ -58,6 +58,9 @@ PRELOAD = (
 
 WORKER = "foresight.compute.worker:work"
 
+LIGHT_PRELOAD = ("foresight.compute.worker", "numpy")
+"""For a job that needs no model, such as a plan of one's own whose handlers only count."""
+
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",  # slots, not threads, share out the processors
     "MKL_NUM_THREADS": "1",

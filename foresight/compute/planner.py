@@ -29,6 +29,9 @@ from foresight.results.record import ModelIdentity, Record, finished, read_recor
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "scikit-image", "torch", "transformers", "diffusers", "lpips")
 """Versions that bear on the numbers of a sub-experiment. An extraction names its own, fewer."""
 
+SPLITTING = "foresight.data.splits:split_by_source"
+"""A handler is given its split, so this code is not among what it imports; it bears on every number all the same."""
+
 SMOKE_VERSION = 1
 
 
@@ -198,7 +201,8 @@ class _Planning:
                 "handler": sub.handler,
                 "code": code_identity(sub.handler),
                 "parameters": settings.parameters,
-                "split": list((settings.split or profile.split).fractions),
+                "split": list(profile.split_of(sub).fractions),
+                "split_code": code_identity(SPLITTING),
                 "seed": seed,
                 "data": {name: self.manifests[name].sha256 for name in names},
                 "features": {name: step.fingerprint for name, step in needs.items()},

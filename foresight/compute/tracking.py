@@ -15,7 +15,6 @@ from foresight.results import document, runs, view
 from foresight.results.record import Record, read_record
 
 NOT_IMPLEMENTED = "not implemented: the plan gives it no handler"
-NOT_CHOSEN = "not chosen in this run"
 
 
 class Tracker:
@@ -35,7 +34,6 @@ class Tracker:
         """
         for selection in self._job.selections:
             experiment = selection.experiment
-            chosen = {sub.id for sub in selection.sub_experiments}
             if not (runs.folder(self._home, experiment.id, self._run_id) / "run.json").exists():
                 runs.new_run(
                     self._home,
@@ -45,11 +43,7 @@ class Tracker:
                     rank=self._job.profile.rank,
                     seeds=self._job.seeds,
                     stub=self._job.request.stub_mode,
-                    skipped={
-                        sub.id: NOT_IMPLEMENTED if sub.id in selection.not_implemented else NOT_CHOSEN
-                        for sub in experiment.sub_experiments
-                        if sub.id not in chosen
-                    },
+                    skipped=dict.fromkeys(selection.not_implemented, NOT_IMPLEMENTED),
                     options={key: value for key, value in vars(self._job.request).items() if value},
                 )
             for sub in selection.sub_experiments:
@@ -85,6 +79,7 @@ class Tracker:
         first = next(iter(errors.values()), "")
         status = "failed" if errors else "completed"
         self._update(*pair, status=status, error=first, failed_seeds=errors)
+        view.rebuild(self._home, key.experiment_id)
 
     def finish(self, status: Literal["completed", "failed", "cancelled"]) -> None:
         """End every run and rebuild what people read."""

@@ -17,8 +17,8 @@ from foresight.errors import StepFailed, UserError
 from foresight.home import Home
 
 REDEPLOY = (
-    "deployed code differs: run `modal deploy -m foresight.compute.modal_app`, "
-    "or for a local run, in which a file was edited meanwhile, start it again"
+    "it was edited after the run was planned: start the run again; "
+    "on Modal deployed code differs: run `modal deploy -m foresight.compute.modal_app`"
 )
 
 

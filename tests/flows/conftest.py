@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,11 +50,3 @@ class Shell:
 @pytest.fixture
 def shell(toy, api_url: str) -> Shell:
     return Shell({**toy.environment, "PREFECT_API_URL": api_url}, toy.folder)
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Bounded, and says what did not happen."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen within {DEADLINE_S} s"
-        time.sleep(0.02)
