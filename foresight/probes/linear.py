@@ -96,11 +96,17 @@ def fit_ridge(
 
     n = len(x_train)
     basis, spectrum, coefficients = _decompose(standardiser, x_train, y_train, intercept)
-    x_val_basis = np.concatenate([standardiser.apply(chunk) @ basis for chunk in _chunks(x_val)])
+    x_basis = np.concatenate([standardiser.apply(chunk) @ basis for chunk in _chunks(x_val)])
+    target, beyond = y_val - intercept, 0.0
+    if len(x_basis) > x_basis.shape[1]:  # rotated to as many rows as columns: the same error, cheaper for every alpha
+        rotation, x_basis = np.linalg.qr(x_basis)
+        total = np.sum(target**2)
+        target = rotation.T @ target
+        beyond = max(0.0, total - np.sum(target**2))
     errors = {}
     for alpha in alphas:
-        predicted = x_val_basis @ (coefficients / (spectrum + n * alpha)[:, None]) + intercept
-        errors[float(alpha)] = float(np.mean((predicted - y_val) ** 2))
+        missed = x_basis @ (coefficients / (spectrum + n * alpha)[:, None]) - target
+        errors[float(alpha)] = float((np.sum(missed**2) + beyond) / y_val.size)
     alpha = min(errors, key=lambda candidate: (errors[candidate], -candidate))
     weights = basis @ (coefficients / (spectrum + n * alpha)[:, None])
     return RidgeProbe(standardiser, weights, intercept, alpha, errors)
