@@ -261,7 +261,7 @@ def test_e1_6_finds_the_layer_and_the_resolution_that_know_most(world):
     assert made.metrics["lpips_layer_x1_2"] < made.metrics["lpips_layer_x2"] < made.metrics["lpips_layer_x1_1"]
     assert made.metrics["lpips_merge_2x2"] < made.metrics["lpips_merge_4x4"]
     assert made.metrics["lpips_merge_2x2"] == made.metrics["lpips_layer_x2"], "one arm, measured once"
-    assert "takes no number of weights tried and no number of training pictures tried" in text
+    assert "takes no tried number of weights and no tried number of training pictures" in text
     assert "smallest_weights" not in made.metrics
     for axis in ("layer", "merge", "capacity", "pictures", "resolution"):
         assert sum(entry.metric.startswith(f"lpips_{axis}_") for entry in made.samples) >= 3, axis

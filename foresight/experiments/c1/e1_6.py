@@ -112,17 +112,17 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
 
     # Finding
     best = {axis: min(values, key=lambda value: score[values[value]].validation) for axis, values in axes.items()}
-    chosen = ", ".join(f"{axis} {value} ({{{_metric(axis, value)}:.3f}})" for axis, value in best.items())
+    chosen = [f"{axis} {best[axis]} ({{{_metric(axis, best[axis])}:.3f}})" for axis in ("layer", "merge", "resolution")]
     enough = {
         "weights": [score[arm].weights for arm in axes["capacity"].values() if score[arm].good_enough],
-        "training pictures": [arm.pictures for arm in axes["pictures"].values() if score[arm].good_enough],
+        "training_pictures": [arm.pictures for arm in axes["pictures"].values() if score[arm].good_enough],
     }
-    smallest = {unit: min(numbers) for unit, numbers in enough.items() if numbers}
-    said = [f"{smallest[unit]:,} {unit}" if unit in smallest else f"no number of {unit} tried" for unit in enough]
-    takes = f"LPIPS below {ACCEPTABLE_LPIPS} takes {' and '.join(said)}"
+    smallest = {f"smallest_{unit}": min(numbers) for unit, numbers in enough.items() if numbers}
+    takes = [f"{{smallest_{unit}:,.0f}}" if numbers else "no tried number of" for unit, numbers in enough.items()]
     return {
-        "finding": f"Best by validation, with test LPIPS: {chosen}. {takes}.",
-        "metrics": {f"smallest_{unit.replace(' ', '_')}": number for unit, number in smallest.items()},
+        "finding": f"Best by validation, with test LPIPS: {', '.join(chosen)}. LPIPS below {ACCEPTABLE_LPIPS} takes "
+        f"{takes[0]} weights and {takes[1]} training pictures.",
+        "metrics": {**smallest, "best_capacity": best["capacity"], "best_pictures": best["pictures"]},
     }
 
 
