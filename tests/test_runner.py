@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from foresight.data.manifest import DataSpec
 from foresight.errors import StepFailed, UserError
 from foresight.home import Home
 from foresight.output import InvalidOutput
@@ -333,8 +334,35 @@ def test_notes_and_progress_reach_the_record(run, bench):
     assert seen == [(0.5, "half"), (1.0, "done")]
 
 
-def test_outside_a_handler_the_runner_says_so(tmp_path):
+CATEGORIES = DataSpec(name="categories", recipe="categories", parameters={"n": 24, "side": 56}).to_json()
+
+
+def test_data_are_opened_once_and_split_by_source(run):
+    def handler(runner):
+        split = runner.split()
+        assert runner.split() is split
+        assert runner.dataset() is runner.dataset("categories")
+        parts = [{runner.dataset().groups[index] for index in part} for part in split.parts.values()]
+        return {
+            "metrics": {
+                "shared": len(parts[0] & parts[1] | parts[1] & parts[2] | parts[0] & parts[2]),
+                "n": sum(map(len, parts)),
+            }
+        }
+
+    made = run(handler, data_specs={"categories": CATEGORIES}, split=(0.6, 0.15, 0.25))
+    assert made.metrics == {"shared": 0, "n": 24}
+
+
+def test_data_that_a_step_was_not_planned_with_are_refused(run):
+    with pytest.raises(StepFailed, match="categories is not the one that this step was planned with") as caught:
+        run(lambda runner: runner.split(), data_specs={"categories": CATEGORIES}, data_sha256={"categories": "0" * 64})
+    assert caught.value.cause == "identity"
+
+
+def test_outside_a_handler_the_runner_says_so(tmp_path, bench):
     runner = ExperimentRunner("c1-vlm-latent-sufficiency", home=Home(tmp_path))
+    runner.run_handler(lambda runner: {"metrics": {"seed": runner.seed}}, Assignment("e1_1"), bench)
     for use in (lambda: runner.seed, lambda: runner.results, lambda: runner.log_metrics({"a": 1})):
         with pytest.raises(UserError, match="No handler is running"):
             use()
