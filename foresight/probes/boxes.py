@@ -20,10 +20,12 @@ from typing import Literal
 
 import numpy as np
 import torch
+from scipy.optimize import minimize
 from torch import nn
 from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss
 
+from foresight.metrics.spatial import box_iou
 from foresight.probes.linear import Standardiser, fit_ridge
 from foresight.probes.training import Progress, TrainingHistory, parameter_count, predict, seeded, train
 
@@ -119,17 +121,17 @@ def fit_box_probe(
     view: Literal["tokens", "pooled"] = "tokens",
     hidden: int | None = None,
     epochs: int = 120,
-    patience: int = 25,
+    patience: int = 20,
     lr: float | None = None,
-    batch_size: int = 16,
+    batch_size: int = 32,
     weight_decay: float = 0.0,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> BoxProbe:
-    """H5 on the token grid (`view="tokens"`: hidden 64, lr 3e-3) or H3 on its mean (`"pooled"`: hidden 512, lr 1e-3).
+    """H5 on the token grid (`view="tokens"`: hidden 64, lr 5e-3) or H3 on its mean (`"pooled"`: hidden 512, lr 1e-3).
 
     Standardised with train's statistics; validation stops the training; the same seed gives the same probe on the CPU.
-    About 3 s for 144 pictures of 4x4x128 on one core.
+    About 2 s for 144 pictures of 4x4x128 on one core.
     """
     standardiser = Standardiser.fit(tokens_train.reshape(-1, tokens_train.shape[-1]))
     x_train, x_val = (standardiser.apply(tokens).astype(np.float32) for tokens in (tokens_train, tokens_val))
@@ -148,7 +150,7 @@ def fit_box_probe(
         seed=seed,
         epochs=epochs,
         patience=patience,
-        lr=lr or (1e-3 if view == "pooled" else 3e-3),
+        lr=lr or (1e-3 if view == "pooled" else 5e-3),
         batch_size=batch_size,
         weight_decay=weight_decay,
         device=device,
@@ -166,6 +168,22 @@ def box_loss(predicted_N4: torch.Tensor, true_N4: torch.Tensor) -> torch.Tensor:
 def mean_box(boxes_train: np.ndarray) -> np.ndarray:
     """[4]: the baseline that looks at nothing."""
     return boxes_train.mean(0)
+
+
+def best_constant_box(boxes_train: np.ndarray) -> np.ndarray:
+    """[4]: the one box with the highest mean IoU on train, by Nelder-Mead from the mean box.
+
+    A head that is trained for overlap and sees nothing ends here and not at the mean box, which it beats (.31 and .27
+    on objects of random size): so this is the constant that a score has to leave behind.
+    """
+
+    def misses(candidate: np.ndarray) -> float:
+        low, high = np.minimum(candidate[:2], candidate[2:]), np.maximum(candidate[:2], candidate[2:])
+        return 1 - box_iou(np.tile(np.concatenate([low, high]), (len(boxes_train), 1)), boxes_train).mean()
+
+    found = minimize(misses, mean_box(boxes_train), method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-6})
+    x0, y0, x1, y1 = found.x
+    return np.array([min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)])
 
 
 def covered_part(boxes_N4: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
