@@ -25,8 +25,8 @@ from foresight.errors import UserError
 from foresight.plan.loader import load_plan_and_profile
 from foresight.plan.schema import Experiment, Profile, SubExperiment
 from foresight.results import runs, view
-from foresight.runner import Assignment, ExperimentRunner, Handler
-from foresight.workbench import Artifacts, Workbench
+from foresight.runner import ExperimentRunner, Handler
+from foresight.workbench import Artifacts, Assignment, Workbench
 
 CALL = "by-hand"
 

@@ -13,7 +13,6 @@ import importlib
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ import numpy as np
 from foresight import output
 from foresight.errors import StepFailed, UserError
 from foresight.home import Home
-from foresight.workbench import Artifacts, Workbench
+from foresight.workbench import Artifacts, Assignment, Workbench
 
 if TYPE_CHECKING:
     from foresight.compute.run_step import StepContext
@@ -33,22 +32,6 @@ if TYPE_CHECKING:
     from foresight.results.record import StepOutput
 
 Handler = Callable[["ExperimentRunner"], Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """What one handler is to work on. All of it bears identity but `device`."""
-
-    sub_experiment: str
-    seed: int = 0
-    config: Mapping[str, Any] = field(default_factory=dict)
-    data_specs: Mapping[str, Any] = field(default_factory=dict)  # name -> DataSpec as JSON
-    data_sha256: Mapping[str, str] = field(default_factory=dict)  # name -> what the step was planned with
-    split: Sequence[float] = ()  # fractions or counts of the sources: train, validation, test
-    needs: Mapping[str, str] = field(default_factory=dict)  # "<data>/<role>:<point>[@side]" -> fingerprint
-    model_specs: Mapping[str, Any] = field(default_factory=dict)  # role -> ModelSpec as JSON
-    stand_ins: frozenset[str] = frozenset()  # roles that a tiny stand-in plays
-    device: str = "cpu"
 
 
 class ExperimentRunner:

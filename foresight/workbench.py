@@ -1,4 +1,4 @@
-"""One handler's workbench: where it writes, and what it has left there so far.
+"""One handler's workbench: what it is to work on, where it writes, and what it has left there so far.
 
 Nothing here is held back until the handler returns: a metric is on disk when `log` returns, an artifact is whole or
 absent. So a handler that raises in its last line leaves its curves and pictures in its attempt's folder.
@@ -17,6 +17,22 @@ from foresight.files import canonical_json, sha256_file, write_atomic, write_jso
 from foresight.results.record import Artifact, Samples, StepOutput
 
 METRICS_FILE = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What one handler is to work on. All of it bears identity but `device`."""
+
+    sub_experiment: str
+    seed: int = 0
+    config: Mapping[str, Any] = field(default_factory=dict)
+    data_specs: Mapping[str, Any] = field(default_factory=dict)  # name -> DataSpec as JSON
+    data_sha256: Mapping[str, str] = field(default_factory=dict)  # name -> what the step was planned with
+    split: Sequence[float] = ()  # fractions or counts of the sources: train, validation, test
+    needs: Mapping[str, str] = field(default_factory=dict)  # "<data>/<role>:<point>[@side]" -> fingerprint
+    model_specs: Mapping[str, Any] = field(default_factory=dict)  # role -> ModelSpec as JSON
+    stand_ins: frozenset[str] = frozenset()  # roles that a tiny stand-in plays
+    device: str = "cpu"
 
 
 class Artifacts:

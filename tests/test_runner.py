@@ -17,8 +17,8 @@ from foresight.errors import StepFailed, UserError
 from foresight.home import Home
 from foresight.output import InvalidOutput
 from foresight.results.record import StepOutput
-from foresight.runner import Assignment, ExperimentRunner, execute
-from foresight.workbench import METRICS_FILE, Artifacts, Workbench
+from foresight.runner import ExperimentRunner, execute
+from foresight.workbench import METRICS_FILE, Artifacts, Assignment, Workbench
 
 
 @pytest.fixture
