@@ -4,9 +4,11 @@ The unit of resampling is the *source* ("group"): a photograph, a clip, a genera
 The model behind every interval is crossed random effects, score = mean + seed + source + rest, where a seed stands for
 a split and an initialisation, and the seeds' test sets differ and overlap.
 
-- *Test sampling.* Scores are averaged per source over the seeds that tested it, and sources are resampled: BCa (Efron
-  1987) of `scipy.stats.bootstrap`. Percentiles of so few sources are too narrow, so the level is widened by
-  t(n-1) * sqrt(n / (n-1)) (Hesterberg 2015, "expanded percentile"): at 10 sources 98.3 % is asked for to get 95 %.
+- *Test sampling.* What is estimated is the metric as reported: the mean over samples, then over seeds. Sources differ
+  in how many samples and seeds they have a part in, so this is a ratio of sums over sources; each source enters with
+  its linearised contribution (Cochran 1977, section 6.3), whose mean is exactly the estimate, and sources are
+  resampled: BCa (Efron 1987) of `scipy.stats.bootstrap`. Percentiles of so few sources are too narrow, so the level
+  is widened by t(n-1) * sqrt(n / (n-1)) (Hesterberg 2015, "expanded percentile"): 98.3 % is asked for at 10 sources.
 - *Seeds.* Their variance is estimated by the method of moments for unbalanced crossed effects (Gao and Owen 2017),
   which subtracts what test sampling alone makes seeds differ by, and is cut off at zero. With S seeds it has S-1
   degrees of freedom, hence t(S-1): 12.7 for two seeds, 4.3 for three.
@@ -81,23 +83,22 @@ Seed = tuple[Sequence[float], Sequence[str]]
 
 
 def mean_interval(samples_by_seed: Sequence[Seed], *, resamples: int = RESAMPLES) -> Estimate:
-    """The mean over sources, with an interval that carries seed variance and test sampling both.
+    """The mean over samples and seeds, with an interval that carries seed variance and test sampling both.
 
-    Every source weighs the same, however many samples it has. Deterministic: the resamples depend on the names of the
-    groups and on nothing else. `Insufficient` under 10 sources. Raises `ValueError` if a seed is empty, its lengths
-    differ, or a score is not finite.
+    Every seed weighs the same, and so does every sample of a seed; sources are what is resampled. Deterministic: the
+    resamples depend on the names of the groups and on nothing else. `Insufficient` under 10 sources. Raises
+    `ValueError` if a seed is empty, its lengths differ, or a score is not finite.
     """
     if not samples_by_seed:
         raise ValueError("mean_interval needs the samples of one seed at least")
-    names, scores_SG = _per_source(samples_by_seed)
+    names, scores_SG, counts_SG = _per_source(samples_by_seed)
     n_seeds, n_groups = scores_SG.shape
     if n_groups < MINIMUM_GROUPS:
         return Insufficient(f"{_count(n_groups, 'test source')}, {MINIMUM_GROUPS} needed", n_groups, n_seeds)
-    means_G = np.nanmean(scores_SG, axis=0)
-    centre = float(means_G.mean())
     if float(np.abs(scores_SG[~np.isnan(scores_SG)]).max()) > LARGEST:
         return Insufficient(f"scores beyond {LARGEST:g}: their squares are not numbers any more", n_groups, n_seeds)
-    below, above = _bca(means_G, centre, names, resamples)
+    centre, contributions_G = _contributions(scores_SG, counts_SG)
+    below, above = _bca(contributions_G, centre, names, resamples)
     if not (math.isfinite(below) and math.isfinite(above)):
         return Insufficient("the scores are degenerate: the bootstrap of their mean has no interval", n_groups, n_seeds)
     seeds = _seed_half_width(scores_SG)
@@ -129,9 +130,10 @@ def paired_difference_interval(
     return mean_interval(differences, resamples=resamples)
 
 
-def source_mean(samples_by_seed: Sequence[Seed]) -> float:
-    """What `mean_interval` estimates: the mean over sources of their mean over the seeds that tested them."""
-    return float(np.nanmean(_per_source(samples_by_seed)[1], axis=0).mean())
+def pooled_mean(samples_by_seed: Sequence[Seed]) -> float:
+    """What `mean_interval` estimates: the mean over seeds of their mean over samples."""
+    _, scores_SG, counts_SG = _per_source(samples_by_seed)
+    return _contributions(scores_SG, counts_SG)[0]
 
 
 def subsample_interval(
@@ -186,11 +188,24 @@ def jackknife_scores(statistic: Callable[[np.ndarray], float], groups: Sequence[
     return whole + (n - 1) * (without.mean() - without), [str(name) for name in names]
 
 
-def _per_source(samples_by_seed: Sequence[Seed]) -> tuple[list[str], np.ndarray]:
-    """Sorted group names, and [S, G] mean score of each seed and group; NaN where a seed did not test the group."""
+def _contributions(scores_SG: np.ndarray, counts_SG: np.ndarray) -> tuple[float, np.ndarray]:
+    """The pooled mean, and [G] what each source contributes to it: numbers whose mean is the pooled mean.
+
+    With sums a and weights b of the sources (each seed's weights add up to 1/S) the pooled mean is r = sum(a) / sum(b),
+    and the linearised contribution is r + G (a - r b). Where all sources weigh the same, it is the source's own mean.
+    """
+    weights_SG = counts_SG / counts_SG.sum(axis=1, keepdims=True) / len(counts_SG)
+    sums_G = np.where(counts_SG > 0, scores_SG * weights_SG, 0.0).sum(axis=0)
+    pooled = float(sums_G.sum())
+    return pooled, pooled + len(sums_G) * (sums_G - pooled * weights_SG.sum(axis=0))
+
+
+def _per_source(samples_by_seed: Sequence[Seed]) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Sorted group names; [S, G] mean score of each seed and group, NaN where not tested; [S, G] samples in it."""
     names = sorted({str(group) for _, groups in samples_by_seed for group in groups})
     column = {name: index for index, name in enumerate(names)}
     table = np.full((len(samples_by_seed), len(names)), np.nan)
+    samples = np.zeros_like(table)
     for row, (scores, groups) in enumerate(samples_by_seed):
         values = np.asarray(scores, dtype=float)
         if values.ndim != 1 or len(values) != len(groups) or len(values) == 0 or not np.isfinite(values).all():
@@ -201,14 +216,15 @@ def _per_source(samples_by_seed: Sequence[Seed]) -> tuple[list[str], np.ndarray]
         counts = np.bincount(where, minlength=len(names))
         sums = np.bincount(where, weights=values, minlength=len(names))
         table[row, counts > 0] = sums[counts > 0] / counts[counts > 0]
-    return names, table
+        samples[row] = counts
+    return names, table, samples
 
 
-def _bca(means_G: np.ndarray, centre: float, names: Sequence[str], resamples: int) -> tuple[float, float]:
-    """How far the mean of the sources, `centre`, reaches below and above, at the widened level."""
+def _bca(contributions_G: np.ndarray, centre: float, names: Sequence[str], resamples: int) -> tuple[float, float]:
+    """How far the mean of the contributions, `centre`, reaches below and above, at the widened level."""
     from scipy import stats
 
-    centred_G = means_G - centre
+    centred_G = contributions_G - centre
     n, scale = len(centred_G), float(np.abs(centred_G).max())
     if scale <= 1e-12 * abs(centre):  # every source scores the same, rounding apart
         return 0.0, 0.0
@@ -228,7 +244,7 @@ def _bca(means_G: np.ndarray, centre: float, names: Sequence[str], resamples: in
 
 
 def _seed_half_width(scores_SG: np.ndarray) -> float:
-    """t(S-1) times the standard error that seeds add to the mean over sources; 0 for one seed.
+    """t(S-1) times the standard error that seeds add to the pooled mean; 0 for one seed.
 
     Moment equations of Gao and Owen (2017), on sums of squares about seed, source and grand means. Where no source was
     tested by two seeds, source and residual cannot be told apart and need not be.
@@ -257,8 +273,7 @@ def _seed_half_width(scores_SG: np.ndarray) -> float:
             [[n - n_groups, 0, n - n_groups], [0, n - n_seeds, n - n_seeds], [of_seed, of_group, n - 1]]
         )
         variance = float(np.linalg.solve(equations, [about_groups, about_seeds, about_all])[0])
-    weights = (tested / per_group).sum(axis=1) / n_groups
-    return float(stats.t.ppf((1 + LEVEL) / 2, n_seeds - 1)) * math.sqrt(max(0.0, variance) * float((weights**2).sum()))
+    return float(stats.t.ppf((1 + LEVEL) / 2, n_seeds - 1)) * math.sqrt(max(0.0, variance) / n_seeds)
 
 
 def _count(number: int, noun: str) -> str:

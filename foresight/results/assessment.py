@@ -28,7 +28,7 @@ from foresight.metrics.statistics import (
     Interval,
     mean_interval,
     paired_difference_interval,
-    source_mean,
+    pooled_mean,
 )
 from foresight.plan.schema import Criterion
 from foresight.results.findings import number
@@ -161,8 +161,8 @@ def _measure(criterion: Criterion, value: float, samples: Sequence[Samples]) -> 
     }
 
     def ahead(name: str) -> float:
-        ours = source_mean([(scores, groups) for scores, _, groups in triples[name]])
-        theirs = source_mean([(baseline, groups) for _, baseline, groups in triples[name]])
+        ours = pooled_mean([(scores, groups) for scores, _, groups in triples[name]])
+        theirs = pooled_mean([(baseline, groups) for _, baseline, groups in triples[name]])
         return ours - theirs if higher else theirs - ours
 
     best = min(names, key=ahead)
@@ -186,7 +186,7 @@ def _decide(criterion: Criterion, measured: _Measured) -> tuple[Verdict, str]:
         return "marginal", f"insufficient for an interval: {interval.reason}"
     ends = _ends(interval)
     if not (_as_good(measured.value, interval.low, "higher") and _as_good(measured.value, interval.high, "lower")):
-        return "marginal", f"the mean over samples lies outside {ends}, the interval of the mean over sources"
+        return "marginal", f"the metric lies outside {ends}, the interval of the mean of its own scores"
     worse, better = (interval.low, interval.high) if direction == "higher" else (interval.high, interval.low)
     if not _as_good(better, criterion.acceptable, direction):
         return "not met", f"even the better end of {ends} is worse than {acceptable}"
