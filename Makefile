@@ -34,6 +34,9 @@ test: check  ## linter, types, import rules and the fast tests
 test-all: check  ## and the slow ones
 	$(BIN)/pytest
 
+bench: setup  ## what a local call costs to start, as a ratio within one run
+	$(BIN)/python benchmarks/local_backend.py
+
 COMPILE := $(BIN)/uv pip compile --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
   --generate-hashes --no-emit-index-url --no-header -q
 
