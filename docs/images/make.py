@@ -1,4 +1,4 @@
-"""Makes the pictures of the README from the results in FORESIGHT_HOME: `python docs/images/make.py` after `make run`."""
+"""Makes the README's pictures from the results in FORESIGHT_HOME: `python docs/images/make.py` after `make run`."""
 
 import io
 import shutil

@@ -15,9 +15,9 @@ a split and an initialisation, and the seeds' test sets differ and overlap.
 - The two half widths are combined by root-sum-of-squares, each side apart (MOVER, Zou and Donner 2008), which keeps
   BCa's skew and is exact when either part is zero.
 
-Coverage of the nominal 95 %, in per cent, simulated over 10, 20 and 40 sources, normal, gamma(2) and exponential scores,
-and a seed effect of 0, 1 and 2 times the residual (700 data sets each where all seeds have the same test set, 400 where
-each has a third of one pool; `tests/metrics/test_statistics.py` repeats some of it):
+Coverage of the nominal 95 %, in per cent, simulated over 10, 20 and 40 sources, normal, gamma(2) and exponential
+scores, and a seed effect of 0, 1 and 2 times the residual (700 data sets each where all seeds have the same test set,
+400 where each has a third of one pool; `tests/metrics/test_statistics.py` repeats some of it):
 
     test sets of the seeds      1 seed   2 seeds   3 seeds   5 seeds
     the same      lowest          91.7      92.7      92.3      91.6

@@ -25,7 +25,8 @@ def pool_findings(findings: Sequence[tuple[str, Mapping[str, float]]]) -> str:
     if len(said) == 1 and len(findings) == sum(map(len, said.values())):
         return _fill(*next(iter(said.items())))
     ordered = sorted(said.items(), key=lambda item: (-len(item[1]), item[0]))
-    return "; ".join(f"{len(seeds)} of {len(findings)} seeds: {_fill(template, seeds)}" for template, seeds in ordered)
+    filled = [(len(seeds), _fill(template, seeds).rstrip(".")) for template, seeds in ordered]
+    return "; ".join(f"{count} of {len(findings)} seeds: {text}" for count, text in filled)
 
 
 def number(value: float) -> str:
