@@ -1,7 +1,7 @@
 """Foresight: a research programme on GPUs whose verdicts can be trusted.
 
-`from foresight import ExperimentRunner` is the interface of handlers and notebooks. It is loaded when it is first asked
-for, so that `import foresight` costs nothing.
+`from foresight import ExperimentRunner` is the interface of handlers and notebooks, `foresight.load` reads results
+back. Both are loaded when they are first asked for, so that `import foresight` costs nothing.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from foresight.loading import load
     from foresight.runner import ExperimentRunner
 
-__all__ = ["ExperimentRunner"]
+__all__ = ["ExperimentRunner", "load"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,4 +20,8 @@ def __getattr__(name: str) -> Any:
         from foresight.runner import ExperimentRunner
 
         return ExperimentRunner
+    if name == "load":
+        from foresight.loading import load
+
+        return load
     raise AttributeError(f"module 'foresight' has no attribute '{name}'")
