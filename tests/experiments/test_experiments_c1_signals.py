@@ -8,7 +8,8 @@ from c1_planted import GRID_X2, GRID_X3, STAND_IN_VAE, finding, samples
 
 from foresight.errors import StepFailed, UserError
 from foresight.experiments.c1 import e1_3
-from foresight.probes.boxes import covered_part
+from foresight.metrics.spatial import box_iou
+from foresight.probes.boxes import best_constant_box, covered_part
 
 ADAPTER = {"adapter": {"width": 16, "epochs": 2}}
 HEAD = {"head": {"epochs": 60, "patience": 20}}
@@ -171,9 +172,13 @@ def test_e1_4_reads_the_boxes_that_are_there(world):
     iou = samples(made, "spatial_iou")
     assert np.mean(iou.baselines["mean_box"]) < 0.5
     assert np.mean(iou.baselines["permuted_boxes"]) < 0.5
+    # the constant that a score has to leave behind is the best of all boxes
+    boxes, split = world.dataset.labels("box"), world.split()
+    best = np.tile(best_constant_box(boxes[split.train].astype(np.float32)), (len(split.test), 1))
+    assert iou.baselines["best_box"] == pytest.approx(box_iou(best, boxes[split.test]), abs=1e-3)
     # nothing to be read: no better than a box that looks at nothing
-    for nothing in ("spatial_iou_x2_tokens", "spatial_iou_x4_last_tokens", "spatial_iou_x4_last_pooled"):
-        assert made.metrics[nothing] < made.metrics["best_box_iou"] + 0.05, nothing
+    for nothing in ("x2_tokens", "x2_pooled", "x4_last_tokens", "x4_last_pooled"):
+        assert made.metrics[f"spatial_iou_{nothing}"] < made.metrics["best_box_iou"] + 0.05, nothing
     # pooling loses the place even of a perfect map
     assert made.metrics["spatial_iou_x3_pooled"] < 0.6
     assert any("language model is random" in note for note in made.notes)

@@ -1,9 +1,9 @@
 """e1_4, spatial test: can the place and size of one object be read from the visual tokens?
 
 A box head on the token grid (H5, learned queries that look for the object) at X2, X3 and X4, and the published pooled
-MLP (H3) on the mean token of X3 and X4, where a place can hardly survive. Beside them what looks at nothing: the mean
-box of train, and the mean box enlarged until it overlaps train's boxes best; and what can learn nothing: the
-designated head trained on boxes dealt out anew.
+MLP (H3) on the mean token of each, where a place can hardly survive. Beside them what looks at nothing: the mean box of
+train, and the one box that overlaps train's boxes best; and what can learn nothing: the designated head trained on
+boxes dealt out anew.
 
 `spatial_iou`, C1's criterion, is the designated arm and no other: X3 tokens, H5, mean box IoU over held-out pictures.
 """
@@ -19,7 +19,7 @@ from skimage.util import img_as_float32
 from foresight.metrics.spatial import box_iou, centre_error, relative_size_error
 from foresight.plots.charts import iou_histogram, learning_curve
 from foresight.plots.pictures import box_overlay
-from foresight.probes.boxes import BoxProbe, fit_box_probe, mean_box
+from foresight.probes.boxes import BoxProbe, best_constant_box, fit_box_probe, mean_box
 
 if TYPE_CHECKING:
     from foresight.runner import ExperimentRunner
@@ -39,9 +39,9 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     true = boxes[split.test]
     groups = [dataset.groups[index] for index in split.test]
 
-    # Heads: every point by its tokens, and those that the published run pooled
-    arms: list[tuple[str, View]] = [(need, "tokens") for need in runner.needs]
-    arms += [(need, "pooled") for need in runner.needs if need.startswith(("vlm:X3", "vlm:X4"))]
+    # Heads: every point by its tokens, and pooled
+    views: tuple[View, ...] = ("tokens", "pooled")
+    arms: list[tuple[str, View]] = [(need, view) for view in views for need in runner.needs]
     probes, predicted = {}, {}
     for done, (need, view) in enumerate(arms):
         runner.progress(done / (len(arms) + 2), f"{view} head on {need}")
@@ -53,7 +53,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     train = boxes[split.train]
     guesses = {
         "mean_box": [mean_box(train)],
-        "best_box": [_best_box(train)],
+        "best_box": [best_constant_box(train)],
         "permuted_boxes": _fits_to_nothing(runner, boxes),
     }
 
@@ -95,8 +95,8 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     drawn = learning_curve(
         {name: probes[arm].history for name, arm in named.items()},
         title="Training of the box heads",
-        caption=shown,
-        y_label="smooth L1",
+        caption=runner.caption(len(split.val), "validation pictures"),
+        y_label="smooth L1 + GIoU loss",
     )
     runner.results.save_artifact("learning_curve.png", drawn)
     runner.results.save_json_artifact(
@@ -154,14 +154,6 @@ def _fits_to_nothing(runner: ExperimentRunner, boxes: np.ndarray) -> list[np.nda
 def _all(guess: np.ndarray, true: np.ndarray) -> np.ndarray:
     """[N, 4]: a guess for each picture, or one [4] for all."""
     return np.broadcast_to(guess, true.shape)
-
-
-def _best_box(boxes: np.ndarray) -> np.ndarray:
-    """[4]: the mean box, enlarged about its centre so that its mean IoU with `boxes` is largest."""
-    mean = mean_box(boxes)
-    centre, half = (mean[:2] + mean[2:]) / 2, (mean[2:] - mean[:2]) / 2
-    larger = [np.concatenate([centre - scale * half, centre + scale * half]) for scale in np.linspace(1, 3, 41)]
-    return max(larger, key=lambda box: float(box_iou(np.tile(box, (len(boxes), 1)), boxes).mean()))
 
 
 def _name(need: str) -> str:
