@@ -9,8 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from foresight.plots.style import MARKERS, PALETTE, SMALL, Estimate, figure, frame, legend, png, reference_lines
+
+_PLAIN = FuncFormatter(lambda value, _: f"{value:g}")  # 0.2, not 2 x 10^-1
 
 
 class Losses(Protocol):
@@ -156,6 +159,9 @@ def learning_curve(
     axes.plot([], [], "o", color="white", markeredgecolor="black", markersize=7, label="weights kept")
     if log_y:
         axes.set_yscale("log")
+        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axes.yaxis.set_major_formatter(_PLAIN)
+        axes.yaxis.set_minor_formatter(_PLAIN)
     frame(axes, "epoch", y_label, grid="both")
     legend(axes)
     return png(made)

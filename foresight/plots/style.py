@@ -53,7 +53,7 @@ def frame(axes: Axes, x_label: str = "", y_label: str = "", *, grid: str = "y") 
     """Labels, two spines and quiet grid lines (`x`, `y`, `both` or none)."""
     axes.set_xlabel(x_label, fontsize=TEXT, color=INK)
     axes.set_ylabel(y_label, fontsize=TEXT, color=INK)
-    axes.tick_params(labelsize=SMALL, colors=INK, length=3)
+    axes.tick_params(which="both", labelsize=SMALL, colors=INK, length=3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_axisbelow(True)
     if grid:
@@ -68,14 +68,11 @@ def reference_lines(axes: Axes, lines: Mapping[str, float], style: str, *, horiz
         draw(place, color=grey, linestyle=style, linewidth=1.6, label=f"{label} ({place:.3g})")
 
 
-def legend(axes: Axes, *, below: bool = False, columns: int = 1) -> None:
-    """The legend beside the axes, or under them, never over the data."""
-    place = (
-        {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
-        if below
-        else {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
+def legend(axes: Axes, columns: int = 1) -> None:
+    """The legend beside the axes, never over the data."""
+    axes.legend(
+        fontsize=SMALL, frameon=False, ncols=columns, borderaxespad=0, loc="upper left", bbox_to_anchor=(1.01, 1)
     )
-    axes.legend(fontsize=SMALL, frameon=False, ncols=columns, borderaxespad=0, **place)  # type: ignore[arg-type]
 
 
 def png(made: Figure) -> bytes:

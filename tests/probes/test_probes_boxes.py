@@ -51,6 +51,11 @@ def test_planted_object_is_found_from_a_hundred_pictures(planted, probe):
     assert constant_iou(best_constant_box(TRAIN)) < 0.4
 
 
+def test_closed_form_start_already_reads_the_place(planted):
+    untrained = fit_box_probe(planted[0], TRAIN, planted[1], VAL, seed=0, epochs=0)
+    assert box_iou(untrained.predict(planted[2]), TEST).mean() > 0.6
+
+
 def test_attention_lies_on_the_object(planted, probe):
     head = probe.head
     assert isinstance(head, AttentionBoxHead)

@@ -76,7 +76,8 @@ def test_large_arrays_are_gathered_in_chunks_to_the_same_map(monkeypatch):
 def test_a_feature_that_is_constant_on_train_is_ignored():
     x, y = planted(100, 5)
     x_val, y_val = planted(50, 5, seed=1)
-    with_constant = [np.column_stack([part, np.full(len(part), 0.1, np.float32)]) for part in (x, x_val)]
+    constant = np.resize(np.float32([0.1, np.nextafter(np.float32(0.1), np.float32(1))]), 100)  # and its rounding
+    with_constant = [np.column_stack([part, constant[: len(part)]]) for part in (x, x_val)]
     probe = fit_ridge(with_constant[0], y, with_constant[1], y_val)
     changed = with_constant[1].copy()
     changed[:, -1] = 1e6
