@@ -92,19 +92,23 @@ def test_stub_mode_is_never_assessed_and_hides_nothing(toy, shell):
 
 def test_kill_9_loses_nothing_finished_and_leaves_no_process(toy, shell):
     toy.second_handler("held")
-    process = shell.start("run", "t1", "--plan", toy.plan)
-    wait_until(lambda: (toy.folder / "started-0").exists() and len(toy.calls()) == 2, "the held step")
-    held = [int(path.read_text()) for path in toy.folder.glob("started-*")]
-    finished = {path: path.read_bytes() for path in toy.home.steps.glob("*/record.json")}
+    command = ("run", "t1", "--plan", toy.plan, "--seeds", "1")
+    process = shell.start(*command)
+    records = toy.home.steps
+    wait_until(
+        lambda: (toy.folder / "started-0").exists() and len(list(records.glob("*/record.json"))) == 1, "one record"
+    )
+    (held,) = [int(path.read_text()) for path in toy.folder.glob("started-*")]
+    finished = {path: path.read_bytes() for path in records.glob("*/record.json")}
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in held), "the end of the killed run's steps")
+    wait_until(lambda: not psutil.pid_exists(held), "the end of the killed run's step")
     (toy.folder / "go").write_text("")
-    done = shell.run("run", "t1", "--plan", toy.plan)
+    done = shell.run(*command)
     assert done.returncode == 0, done.stderr
-    assert len(toy.calls()) == 2  # what was finished was not computed again
+    assert toy.calls() == ["steady 0"]  # what was finished was not computed again
     assert all(path.read_bytes() == content for path, content in finished.items())
-    assert (toy.folder / "ran").read_text().split().count("0") == 1
+    assert (toy.folder / "ran").read_text().split() == ["0"]
     assert document(toy)["status"] == "completed"
     assert verify(toy.home) == []
 
