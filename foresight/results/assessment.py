@@ -9,8 +9,8 @@ metric, and judged on an interval over sources and seeds and on the paired diffe
     marginal      anything else
 
 `met` is earned, never assumed. Where the evidence has a hole (no per-sample scores, fewer than 10 test sources, no
-baseline, a seed that failed) the verdict is marginal at best and the reason names the hole; it is not `not met` either,
-because giving up a claim on missing evidence would be as wrong as keeping it.
+baseline, one that some seeds lack, a seed that failed) the verdict is marginal at best and the reason names the hole;
+it is not `not met` either, because giving up a claim on missing evidence would be as wrong as keeping it.
 """
 
 from __future__ import annotations
@@ -145,6 +145,7 @@ def _measure(criterion: Criterion, value: float, samples: Sequence[Samples]) -> 
     """Interval, best baseline and the difference to it; nothing of it where a seed came without per-sample scores.
 
     The best baseline is the one that we are least ahead of, sample by sample. Which way is better is the plan's word.
+    Where a seed lacks a baseline that another has, the best of all seeds is not known, and so is no difference to it.
     """
     if not samples:
         return _Measured(value)
@@ -166,12 +167,19 @@ def _measure(criterion: Criterion, value: float, samples: Sequence[Samples]) -> 
         return ours - theirs if higher else theirs - ours
 
     best = min(names, key=ahead)
+    lacking = next((name for name in names if len(triples[name]) < len(samples)), None)
     return _Measured(
         value=value,
         interval=interval,
         baseline=best,
         baseline_value=mean(mean(baseline) for _, baseline, _ in triples[best]),
-        difference=paired_difference_interval(triples[best], higher_is_better=higher),
+        difference=paired_difference_interval(triples[best], higher_is_better=higher)
+        if lacking is None
+        else Insufficient(
+            f"'{lacking}' stands beside {len(triples[lacking])} of {len(samples)} seeds only",
+            interval.n_groups,
+            len(samples),
+        ),
         n=interval.n_groups,
     )
 

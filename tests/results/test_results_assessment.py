@@ -115,6 +115,16 @@ def test_it_is_the_best_baseline_that_counts():
     assert (found.verdict, found.baseline) == ("not met", "copy")
 
 
+@pytest.mark.parametrize("ours", [0.2, 0.6], ids=["ahead of it", "no better than it"])
+def test_a_baseline_beside_one_seed_says_nothing_of_the_others(ours):
+    criterion = LPIPS.model_copy(update={"acceptable": 0.7, "failure": 0.9})
+    three = [samples("lpips", ours, baseline=0.6 if seed == 0 else None, seed=seed) for seed in range(3)]
+    found = assess([criterion], {"e1_5": evidence(*(record("e1_5", s, one) for s, one in enumerate(three)))})
+    assert found.criteria[0].verdict == "marginal"
+    assert "'mean_image' stands beside 1 of 3 seeds only" in found.criteria[0].reason
+    assert (found.recommendation, found.confidence) == ("investigate", "low")
+
+
 def test_without_a_baseline_nothing_is_met():
     found = assess([LPIPS], {"e1_5": lpips(0.2, None)})
     assert (found.criteria[0].verdict, found.recommendation, found.confidence) == ("marginal", "investigate", "low")
