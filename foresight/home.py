@@ -63,8 +63,10 @@ class Home:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             probe = self.root / f".writable.{os.getpid()}"
-            probe.write_bytes(b"")
-            probe.unlink()
+            try:
+                probe.write_bytes(bytes(4096))  # an empty file fits on a full disk
+            finally:
+                probe.unlink(missing_ok=True)
         except OSError as error:
             raise UserError(
                 f"FORESIGHT_HOME is not writable: {self.root} ({error.strerror}). "

@@ -7,6 +7,7 @@ it, so that `foresight --help` answers at once.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -45,6 +46,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # from a write: it names no file, and something had begun
+            _complain(f"{error.strerror}. Free some, or set FORESIGHT_HOME elsewhere; what is finished is kept.")
+            sys.exit(1)
         if error.errno is None or error.filename is None:
             raise
         _complain(

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -75,7 +76,9 @@ def home(home: Home) -> Check:
     try:
         home.require_writable()
     except UserError as error:
-        return Check("home", "failed", str(error), "Set FORESIGHT_HOME to a folder that can be written.")
+        why = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
+        remedy = "Free some space or permissions there, or set FORESIGHT_HOME to another folder."
+        return Check("home", "failed", f"{home.root} cannot be written ({why})", remedy)
     return Check("home", "ok", str(home.root))
 
 
@@ -112,16 +115,17 @@ def metric_weights() -> Check:
         )
 
 
-def stand_ins(home: Home) -> Check:
-    """The shipped stand-ins are whole, by hash."""
+def stand_ins() -> Check:
+    """The shipped stand-ins are whole, by hash; checked in a home of their own, since the real one may be at fault."""
     from foresight.compute.planner import model_spec
     from foresight.models.download import make_available
     from foresight.plan.loader import load_profile
 
     try:
-        for role, choice in load_profile("tiny").models.items():
-            make_available(model_spec(role, choice), home, forward=False, verify=True)
-    except UserError as error:
+        with tempfile.TemporaryDirectory() as scratch:
+            for role, choice in load_profile("tiny").models.items():
+                make_available(model_spec(role, choice), Home(Path(scratch)), forward=False, verify=True)
+    except (UserError, OSError) as error:
         return Check(
             "stand-ins", "failed", str(error), "Reinstall the package, or `git checkout foresight/models/stand_ins`."
         )
@@ -138,7 +142,7 @@ def tokens(environment: dict[str, str], config: Path) -> list[Check]:
     """Accounts that only more than the tiny profile needs."""
     modal = bool(environment.get("MODAL_TOKEN_ID") and environment.get("MODAL_TOKEN_SECRET")) or config.exists()
     rows = [
-        ("Modal token", modal, "needed by --compute modal", "Run `modal token new`."),
+        ("Modal token", modal, "for --compute modal, which is not part of this version", "Nothing to do."),
         ("HF_TOKEN", bool(environment.get("HF_TOKEN")), "needed only for gated models", "Export HF_TOKEN."),
         (
             "WANDB_API_KEY",
@@ -164,7 +168,7 @@ def examine(at: Home, lock: Path) -> list[Check]:
         disk(at),
         server(configured_api_url()),
         metric_weights(),
-        stand_ins(at),
+        stand_ins(),
         clips(),
         *tokens(dict(os.environ), Path("~/.modal.toml").expanduser()),
     ]

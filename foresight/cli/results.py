@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import yaml
 
 from foresight.cli.output import console, print_json
-from foresight.cli.output import table as plain_table
 from foresight.cli.run import AsJson
 from foresight.errors import UserError
 from foresight.home import Home
 from foresight.plan.loader import load_plan
-from foresight.results import runs, table, view
+from foresight.results import document, runs, table, view
 from foresight.results.verify import verify as find_problems
 
 app = typer.Typer(no_args_is_help=True, help="What came out: list, show, verify.")
@@ -21,7 +21,7 @@ app = typer.Typer(no_args_is_help=True, help="What came out: list, show, verify.
 @app.command("list", help="One line an experiment.")
 def list_(as_json: AsJson = False) -> None:
     home = Home.from_environment()
-    contents = [c for name in runs.list_experiments(home) if (c := view.read(home, name)) is not None]
+    contents = [c for name in runs.list_experiments(home) if (c := _read(home, name)) is not None]
     if as_json:
         print_json(contents)
     elif not contents:
@@ -37,7 +37,7 @@ def show(
 ) -> None:
     home = Home.from_environment()
     experiment_id = load_plan().experiment(experiment).id
-    content = view.read(home, experiment_id)
+    content = _read(home, experiment_id)
     if content is None:
         raise UserError(f"{experiment_id} has no results here. `foresight run {experiment}` makes some.")
     if as_json:
@@ -54,5 +54,22 @@ def verify(as_json: AsJson = False) -> None:
     elif not problems:
         console.print("everything is as it was written")
     else:
-        console.print(plain_table(["file", "problem", "what to do"], [[p.path, p.what, p.remedy] for p in problems]))
+        for problem in problems:
+            console.print(f"{problem.path}\n  {problem.what}\n  {problem.remedy}", markup=False, soft_wrap=True)
+        console.print(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}")
     raise typer.Exit(1 if problems else 0)
+
+
+def _read(home: Home, experiment_id: str) -> dict[str, Any] | None:
+    """The results.yaml, or None without one. Raises `UserError` if it is not one any more."""
+    try:
+        content = view.read(home, experiment_id)
+        wrong = document.validate(content) if (home.results / experiment_id / "results.yaml").is_file() else []
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content, wrong = None, [f"not YAML: {str(error).splitlines()[0]}"]
+    if wrong:
+        raise UserError(
+            f"{home.results / experiment_id / 'results.yaml'} was edited or damaged ({wrong[0]}). "
+            "Run the experiment again to have it rewritten from the records; nothing is recomputed for that."
+        )
+    return content

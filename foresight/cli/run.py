@@ -10,6 +10,7 @@ import typer
 from foresight.cli.output import console, print_json
 from foresight.compute.request import Job, RunRequest, resolve
 from foresight.home import Home
+from foresight.plan.loader import load_profile
 
 SubExperiments = Annotated[
     list[str] | None, typer.Option("--sub-experiment", metavar="ID", help="Only this one; may be repeated.")
@@ -90,12 +91,12 @@ def smoke_test(profile: ProfileName = "tiny", compute: Compute = "local") -> Non
 
 
 def download_models(profile: ProfileName = "tiny", as_json: AsJson = False) -> None:
-    from foresight.compute.planner import model_specs
+    from foresight.compute.planner import model_spec
     from foresight.models.download import make_available
 
     home = Home.from_environment()
     home.require_writable()
-    specs = model_specs(resolve(RunRequest(profile=profile, stub_mode=True)))
+    specs = {role: model_spec(role, choice) for role, choice in load_profile(profile).models.items()}
     identities = {role: make_available(spec, home, verify=True) for role, spec in specs.items()}
     if as_json:
         print_json({role: identity.model_dump() for role, identity in identities.items()})

@@ -13,7 +13,7 @@ from foresight.compute.request import Job
 from foresight.compute.run_step import run_call, steps_to_json
 from foresight.compute.tracking import Tracker
 from foresight.home import Home
-from foresight.results import runs
+from foresight.results import runs, view
 from foresight.results.record import read_record
 
 
@@ -21,7 +21,8 @@ def recorded_already(job: Job, home: Home) -> dict[str, dict[str, Any]] | None:
     """The results, if every step of the job has a sound record; None if there is anything to do.
 
     Where the newest run of an experiment is not about exactly these steps (its plan or code was changed and changed
-    back), a run is entered that is, so that what is shown is what was asked for.
+    back), a run is entered that is, so that what is shown is what was asked for. A results.yaml that was edited or
+    damaged is written again.
     """
     if job.request.refresh:
         return None
@@ -43,6 +44,9 @@ def recorded_already(job: Job, home: Home) -> dict[str, dict[str, Any]] | None:
         for step in plan.seeded.values():
             tracker.step_ended(step, None)
         tracker.finish("completed")
+    else:
+        for selection in job.selections:
+            view.rebuild(home, selection.experiment.id)
     return Tracker(home, job, run_id).documents()
 
 

@@ -46,7 +46,7 @@ def status(as_json: AsJson = False) -> None:
 
 def cancel(run: Annotated[str, typer.Argument(help="Run id, as `foresight status` shows it.")]) -> None:
     home = Home.from_environment()
-    calls = ledger.list_calls(home, run)
+    calls = [call for call in ledger.list_calls(home) if call.run_id == run]
     if not calls:
         known = sorted({call.run_id for call in ledger.list_calls(home) if ledger.is_alive(call)})
         raise UserError(f"No run '{run}' here. Running now: {', '.join(known) or 'nothing'}.")
@@ -63,10 +63,14 @@ def doctor(as_json: AsJson = False) -> None:
         print_json([vars(check) for check in found])
     else:
         rows = [
-            [check.name, MARKS[check.status], check.detail, "" if check.status == "ok" else check.remedy]
+            [
+                check.name,
+                MARKS[check.status],
+                check.detail if check.status == "ok" else f"{check.detail.rstrip('.')}. {check.remedy}",
+            ]
             for check in found
         ]
-        console.print(table(["check", "", "found", "what to do"], rows))
+        console.print(table(["check", "", "found, and what to do"], rows))
     raise typer.Exit(1 if any(check.status == "failed" for check in found) else 0)
 
 

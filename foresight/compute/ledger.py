@@ -135,10 +135,11 @@ def _cancel_file(home: Home, run_id: str, call_id: str | None) -> Path:
 def _read(path: Path) -> CallEntry:
     try:
         return CallEntry.model_validate(read_json(path))
-    except ValidationError as error:
+    except ValueError as error:
+        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise UserError(
-            f"{path} is no ledger entry of this version: {error.errors()[0]['msg']}. "
-            "Another version of foresight wrote it. Move it away if that run is over."
+            f"{path} is no ledger entry of this version: {why}. "
+            "Another version of foresight wrote it, or it was damaged. Move it away if that run is over."
         ) from error
 
 

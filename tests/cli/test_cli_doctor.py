@@ -54,6 +54,12 @@ def test_home(tmp_path: Path):
     assert doctor.home(Home(tmp_path / "file")).status == "failed"
 
 
+def test_a_home_at_fault_is_one_row_and_hides_none_of_the_others(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    found = doctor.examine(Home(tmp_path / "file"), LOCK)
+    assert [check.name for check in found if check.status == "failed"] == ["home"]
+
+
 def test_disk(tmp_path: Path):
     assert doctor.disk(Home(tmp_path / "not" / "yet"), lambda path: 10**12).status == "ok"
     found = doctor.disk(Home(tmp_path), lambda path: 10**9)
@@ -78,7 +84,7 @@ def test_metric_weights(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    assert doctor.stand_ins(Home(tmp_path)).status == "ok"
+    assert doctor.stand_ins().status == "ok"
     copies = {}
     for name, folder in identity.STAND_INS.items():
         copies[name] = shutil.copytree(folder, tmp_path / folder.name)
@@ -87,7 +93,7 @@ def test_stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     damaged[-1] ^= 1
     weights.write_bytes(damaged)
     monkeypatch.setattr(identity, "STAND_INS", copies)
-    found = doctor.stand_ins(Home(tmp_path))
+    found = doctor.stand_ins()
     assert found.status == "failed"
     assert weights.name in found.detail
 

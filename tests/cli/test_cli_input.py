@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from foresight import cli
+from foresight.__main__ import main as console_script
+from foresight.compute import ledger
+from foresight.compute.ledger import CallEntry, StepEntry
 
 PACKAGED = Path(__file__).parents[2] / "foresight" / "plan" / "research_plan.yaml"
 
@@ -121,3 +127,90 @@ def test_an_override_stands_beside_the_measured_verdict(foresight):
     assert gate["verdict"] == "pending"
     assert gate["opens"] is True
     assert gate["overrides"][0]["by"] == "Ada"
+
+
+def test_cancel_takes_a_run_id_and_no_pattern(foresight, toy):
+    (toy.home.ledger / "r1").mkdir(parents=True)
+    entry = CallEntry(
+        call_id="c1",
+        run_id="r1",
+        backend="local",
+        submitted_at=ledger.now(),
+        steps=(StepEntry(label="s", fingerprint="ab" * 32),),
+    )
+    ledger.write_call(toy.home, entry)
+    for run in ("*", "", "."):
+        assert foresight("cancel", run).returncode == 2
+    assert foresight("cancel", "r1").returncode == 0
+
+
+def test_a_damaged_ledger_entry_is_named(foresight, toy):
+    (toy.home.ledger / "r1").mkdir(parents=True)
+    (toy.home.ledger / "r1" / "c1.json").write_text("{")
+    done = foresight("status")
+    assert done.returncode == 2
+    assert "c1.json" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_damaged_results_yaml_is_named_and_the_next_run_writes_it_again(foresight, toy):
+    run = ["run", "t1", "--plan", toy.plan, "--seeds", "1"]
+    assert foresight(*run, "--in-process").returncode == 0
+    path = toy.home.results / "t1-toy" / "results.yaml"
+    whole = path.read_text()
+    for damaged in (whole[:200], "", "[]", "experiment_id: 3"):
+        path.write_text(damaged)
+        done = foresight("results", "list")
+        assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+        assert str(path) in done.stderr
+        done = foresight(*run)
+        assert done.returncode == 0, done.stderr
+        assert "Nothing to do" in done.stdout
+        assert path.read_text() == whole
+    assert foresight("results", "verify").returncode == 0
+
+
+def test_datasets_verify_names_damage_and_mends_nothing(foresight, toy):
+    assert foresight("datasets", "prepare", "categories").returncode == 0
+    images = next(toy.home.datasets.glob("categories*/images.npy"))
+    pixels = bytearray(images.read_bytes())
+    pixels[-1] ^= 1
+    for damaged in (bytes(pixels), b"no array"):
+        images.write_bytes(damaged)
+        done = foresight("datasets", "verify", "categories")
+        assert (done.returncode, images.read_bytes()) == (1, damaged)
+        assert "categories: whole" not in done.stdout
+
+
+def test_raw_files_for_data_that_need_none_are_refused(foresight):
+    done = foresight("datasets", "prepare", "--from", "nowhere")
+    assert done.returncode == 2
+    assert "--from" in done.stderr
+
+
+def test_every_model_of_a_full_profile_is_asked_for(foresight, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    done = foresight("download-models", "--profile", "real")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_a_disk_that_fills_up_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def full(**options: bool) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cli, "app", full)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    assert "No space left" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_modules_are_imported_is_exit_130(monkeypatch: pytest.MonkeyPatch):
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "main", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        console_script()
+    assert ended.value.code == 130
