@@ -51,8 +51,8 @@ def run_job(job: Job, home: Home) -> Outcome:
     home.require_writable()
     run_id = current_run_id()
     ledger.clear_cancel(home, run_id)
-    for experiment_id in job.skipped:
-        get_run_logger().warning(f"{experiment_id}: skipped, none of its sub-experiments has a handler yet")
+    if job.skipped:
+        get_run_logger().warning(f"skipped, no handlers yet: {', '.join(job.skipped)}")
     tracker = Tracker(home, job, run_id)
     if job.request.stub_mode:
         tracker.begin(None)
@@ -113,9 +113,11 @@ def _announce(plan: StepPlan, home: Home) -> None:
     say = get_run_logger().info
     recorded = [step for step in plan.steps if is_done(step, home)]
     say(f"{len(plan.steps)} steps, {len(recorded)} of them recorded already")
-    for step in plan.steps:
-        if step not in recorded:
-            say(f"to run: {step.label}: {planner.why(step, earlier_record(home, step))}")
+    for call in [*([Call((plan.smoke,))] if plan.smoke else []), *plan.calls()]:
+        to_run = [step for step in call.steps if step not in recorded]
+        if to_run:
+            reasons = dict.fromkeys(planner.why(step, earlier_record(home, step)) for step in to_run)
+            say(f"to run: {', '.join(step.label for step in to_run)}: {'; '.join(reasons)}")
 
 
 def _run_calls(plan: StepPlan, backend: Backend, run_id: str, home: Home, tracker: Tracker) -> list[str]:

@@ -8,7 +8,7 @@ work; this task waits in short slices, so that a cancel is heard within half a s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,13 @@ from prefect.logging import get_run_logger
 from prefect.tasks import exponential_backoff
 
 from foresight.compute import ledger
-from foresight.compute.backend import Backend, Call, StepOutcome
+from foresight.compute.backend import Backend, Call, LogLine, StepOutcome
 from foresight.compute.claim import Holder, try_claim
 from foresight.compute.step import Step
 from foresight.errors import StepFailed
 from foresight.files import sha256_bytes, sha256_file
 from foresight.home import Home
-from foresight.results.record import finished
+from foresight.results.record import finished, read_record
 
 POLL_S = 0.25
 RETRIES = 2
@@ -66,7 +66,12 @@ def run_call(key: str, label: str, call: Call, backend: Backend, run_id: str, ho
 
     Raises `StepFailed` for the first step that failed, after all that could finish have finished.
     """
-    follow(call, backend, run_id, home, get_run_logger().info)
+    say = get_run_logger().info
+    follow(call, backend, run_id, home, say)
+    for step in call.steps:
+        record = read_record(home, step.fingerprint)
+        if record is not None and step.kind == "sub_experiment":
+            say(f"found in {record.usage.seconds:.1f} s: {record.finding or 'nothing was said'}")
     return {step.fingerprint: sha256_file(home.record(step.fingerprint)) for step in call.steps}
 
 
@@ -105,18 +110,27 @@ def _one_attempt(
 ) -> Mapping[str, StepOutcome]:
     call_id = backend.submit(call, run_id=run_id)
     cursor, cancelled = 0, False
-    several = len(call.steps) > 1
     while True:
         state = backend.poll(call_id, POLL_S)
         lines, cursor = backend.logs(call_id, cursor)
-        for line in lines:
+        for line in newest_progress(lines):
             text = line.text if line.progress is None else f"{line.progress:4.0%}  {line.text}"
-            say(f"{line.step}: {text}" if several and line.step else text)
+            say(text if line.step in (None, call.label) else f"{line.step}: {text}")
         if state != "running":
             return {outcome.fingerprint: outcome for outcome in backend.outcome(call_id)}
         if not cancelled and ledger.cancel_requested(home, run_id):
             backend.cancel(call_id)
             cancelled = True
+
+
+def newest_progress(lines: Sequence[LogLine]) -> list[LogLine]:
+    """The lines without progress reports that another one right behind them has overtaken."""
+    return [
+        line
+        for index, line in enumerate(lines)
+        if line.progress is None
+        or not any(b.progress is not None and b.step == line.step for b in lines[index + 1 :][:1])
+    ]
 
 
 def _wait_for_claims(fingerprints: list[str], run_id: str, home: Home) -> None:
