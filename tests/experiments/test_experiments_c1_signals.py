@@ -7,7 +7,7 @@ import pytest
 from c1_planted import GRID_X2, GRID_X3, STAND_IN_VAE, finding, samples
 
 from foresight.errors import StepFailed, UserError
-from foresight.experiments.c1 import e1_3
+from foresight.experiments.c1 import e1_3, e1_6
 from foresight.metrics.spatial import box_iou
 from foresight.probes.boxes import best_constant_box, covered_part
 
@@ -267,7 +267,6 @@ def test_e1_6_finds_the_layer_and_the_resolution_that_know_most(world):
     assert made.metrics["lpips_merge_2x2"] < made.metrics["lpips_merge_4x4"]
     assert made.metrics["lpips_merge_2x2"] == made.metrics["lpips_layer_x2"], "one arm, measured once"
     assert "takes no tried number of weights and no tried number of training pictures" in text
-    assert "smallest_weights" not in made.metrics
     for axis in ("layer", "merge", "capacity", "pictures", "resolution"):
         assert sum(entry.metric.startswith(f"lpips_{axis}_") for entry in made.samples) >= 3, axis
         assert f"{axis}.png" in {artifact.name for artifact in made.artifacts}
@@ -277,10 +276,23 @@ def test_e1_6_names_the_smallest_capacity_and_the_fewest_pictures_that_suffice(w
     ablations(world, X3=world.pixels(GRID_X3))
     made = world.run("e1_6", config={**ABLATION, "capacity": [1, 16], "pictures": [2, 20]})
     assert made.metrics["lpips_capacity_1"] > 0.35 > made.metrics["lpips_capacity_16"]
-    assert made.metrics["smallest_weights"] == (16 + 1) * 16 * 16 * 3
-    few = [n for n in (2, 20, 34) if made.metrics[f"lpips_pictures_{n}"] < 0.35]
-    assert made.metrics["smallest_training_pictures"] == min(few)
-    assert f"takes 13,056 weights and {min(few)} training pictures" in finding(made)
+    few = min(n for n in (2, 20) if made.metrics[f"lpips_pictures_{n}"] < 0.35)
+    assert f"takes {(16 + 1) * 16 * 16 * 3:,} weights and {few} training pictures" in finding(made)
+
+
+def test_e1_6_leaves_nothing_that_means_another_thing_in_another_seed(world):
+    ablations(world, X3=world.pixels(GRID_X3))
+    made = world.run("e1_6", config=ABLATION)
+    assert all(name.startswith("lpips") for name in made.metrics), "a choice is no number to average over seeds"
+    pictures = {name for name in made.metrics if name.startswith("lpips_pictures_")}
+    assert pictures == {"lpips_pictures_8", "lpips_pictures_16", "lpips_pictures_all"}
+    assert made.metrics["lpips_pictures_all"] == made.metrics["lpips"]
+
+
+def test_e1_6_never_chooses_on_test():
+    lucky, unlucky = (e1_6.Score(validation, np.array([test]), 1) for validation, test in ((0.4, 0.2), (0.3, 0.5)))
+    assert not lucky.good_enough
+    assert unlucky.good_enough
 
 
 def test_e1_6_refuses_an_axis_with_fewer_than_three_values(world):
