@@ -64,7 +64,7 @@ def _read(home: Home, experiment_id: str) -> dict[str, Any] | None:
     """The results.yaml, or None without one. Raises `UserError` if it is not one any more."""
     try:
         content = view.read(home, experiment_id)
-        wrong = document.validate(content) if (home.results / experiment_id / "results.yaml").is_file() else []
+        wrong = document.validate(content or {}) if (home.results / experiment_id / "results.yaml").is_file() else []
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         content, wrong = None, [f"not YAML: {str(error).splitlines()[0]}"]
     if wrong:
