@@ -187,12 +187,13 @@ class ExperimentRunner:
         if text not in self._workbench.notes:
             self._workbench.notes.append(text)
 
-    def caption(self, n: int, unit: str = "held-out pictures", note: str = "") -> str:
-        """The line under every picture: n, seed, profile, and whether stand-ins made it."""
+    def caption(self, n: int, unit: str = "held-out pictures", note: str = "", *, sources: int | None = None) -> str:
+        """The line under every picture: n, of how many sources, seed, profile, and whether stand-ins made it."""
         from foresight.plots.style import caption
 
         notes = [note, "stand-in models" if self._assignment.stand_ins else ""]
-        return caption(n=n, seed=self.seed, profile=self.profile, unit=unit, note=" · ".join(filter(None, notes)))
+        of = f"{unit} of {sources} sources" if sources not in (None, n) else unit
+        return caption(n=n, seed=self.seed, profile=self.profile, unit=of, note=" · ".join(filter(None, notes)))
 
     # ------------------------------------------------------------------ by hand
 

@@ -33,7 +33,8 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     dataset, split = runner.dataset(), runner.split()
     train_NHWC, val_NHWC, test_NHWC = (img_as_float32(dataset.images[p]) for p in (split.train, split.val, split.test))
     groups = [dataset.groups[index] for index in split.test]
-    shown = runner.caption(len(split.test))
+    shown = runner.caption(len(split.test), sources=len(set(groups)))
+    shown_validation = runner.caption(len(split.val), "validation pictures")
 
     # Probes: a ridge map per point, and the published pooled one where asked for
     made: dict[str, np.ndarray] = {}
@@ -47,7 +48,9 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     if "global_probe" in runner.config:
         runner.progress(2 / 4, "published global probe")
         made["global"], weights["global"], history = _global_probe(runner, train_NHWC, val_NHWC)
-        drawn = learning_curve({"H1": history}, title="Published global probe", caption=shown, y_label="squared error")
+        drawn = learning_curve(
+            {"H1": history}, title="Published global probe", caption=shown_validation, y_label="squared error"
+        )
         runner.results.save_artifact("learning_curve_global.png", drawn)
 
     # Scores, beside what needs no features
@@ -75,7 +78,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         list(validation["vlm:X3"]),
         {need: list(errors.values()) for need, errors in validation.items()},
         title="Which ridge penalty validation chose",
-        caption=shown,
+        caption=shown_validation,
         x_label="penalty a sample",
         y_label="squared error on validation",
         log_x=True,

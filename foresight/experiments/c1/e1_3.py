@@ -77,7 +77,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     runner.log_samples("lpips_gap", gap, groups=groups, higher_is_better=False)
 
     # Pictures
-    shown = runner.caption(len(split.test), note=f"both projected to {width} features")
+    shown = runner.caption(len(split.test), sources=len(set(groups)), note=f"both projected to {width} features")
     some = one_of_each(groups)
     drawn = pictures.image_grid(
         {"original": test_NHWC[some], "before the merge": made["pre"][some], "after the merge": made["post"][some]},

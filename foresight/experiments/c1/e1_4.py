@@ -73,7 +73,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
 
     # Pictures
     runner.progress((len(arms) + 1) / (len(arms) + 2), "pictures")
-    shown = runner.caption(len(true))
+    shown = runner.caption(len(true), sources=len(set(groups)))
     named = {f"{need.split(':')[1]} {view}": arm for arm in arms for need, view in [arm]}
     designated = "X3 tokens"
     drawn = box_overlay(

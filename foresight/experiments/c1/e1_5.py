@@ -1,7 +1,9 @@
 """e1_5, full reconstruction: can the video model's own decoder paint what the tokens say?
 
-An adapter (a linear map per token, and a small cross-attention for what is left) takes the X3 tokens of a picture to
-its LTX-VAE latents, cell by cell; the frozen decoder paints them. Beside it, with the same decoder: the oracle, which
+An adapter takes the X3 tokens of a picture to its LTX-VAE latents, cell by cell: a ridge map in closed form from the
+tokens under each cell, and a small cross-attention for what is left. Where tokens and cells do not divide (8 x 8 under
+7 x 7 at 224 px) each cell has a map of its own, so that most weights are the ridge's: `weights` in the artifact counts
+both. The frozen decoder paints the latents. Beside it, with the same decoder: the oracle, which
 decodes the picture's own latents and bounds what any adapter could reach; the mean latent of train; and the adapter
 with each picture's tokens in shuffled places, which keeps what was seen and loses where. And the pictures that need no
 model at all: the mean image and a blank one.
@@ -80,7 +82,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
 
     # Artifacts
     runner.progress(0.95, "pictures")
-    shown = runner.caption(len(split.test))
+    shown = runner.caption(len(split.test), sources=len(set(groups)))
     some = one_of_each(groups)
     rows = {"original": test_NHWC[some], "oracle": painted["oracle"][some], "ours": painted["ours"][some]}
     drawn = image_grid(
@@ -90,7 +92,12 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         scores={name: scores[""][name]["lpips"][some] for name in ("oracle", "ours")},
     )
     runner.results.save_artifact("reconstruction_grid.png", drawn)
-    drawn = learning_curve({"adapter": probe.history}, title="Training of the adapter", caption=shown)
+    drawn = learning_curve(
+        {"adapter": probe.history},
+        title="Training of the adapter",
+        caption=runner.caption(len(split.val), "validation pictures"),
+        y_label="squared error of standardised latents",
+    )
     runner.results.save_artifact("learning_curve.png", drawn)
     runner.results.save_artifact("adapter.safetensors", save(probe.adapter.state_dict()))
     runner.results.save_json_artifact(

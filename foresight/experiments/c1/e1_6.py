@@ -101,7 +101,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
                 "validation": [score[arm].validation for arm in values.values()],
             },
             title=f"LPIPS by {axis}",
-            caption=runner.caption(len(groups), note=f"{len(split.val)} of validation"),
+            caption=runner.caption(len(groups), sources=len(set(groups)), note=f"{len(split.val)} of validation"),
             x_label=X_LABELS[axis],
             y_label="LPIPS, lower is better",
             baselines={"mean image": float(baselines["mean_image"].mean())},
@@ -119,11 +119,11 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     narrowest, fewest = (  # both axes ascend
         next((one for one in axes[axis].values() if score[one].good_enough), None) for axis in ("capacity", "pictures")
     )
-    weights = f"{score[narrowest].weights:,}" if narrowest else "no tried number of"
-    enough = f"{fewest.pictures:,}" if fewest else "no tried number of"
+    enough_weights = f"{score[narrowest].weights:,}" if narrowest else "no tried number of"
+    enough_pictures = f"{fewest.pictures:,}" if fewest else "no tried number of"
     return {
         "finding": f"Best by validation, with test LPIPS: {', '.join(chosen)}. LPIPS below {ACCEPTABLE_LPIPS} on "
-        f"validation takes {weights} weights and {enough} training pictures.",
+        f"validation takes {enough_weights} weights and {enough_pictures} training pictures.",
         "metrics": {},
     }
 
