@@ -9,6 +9,7 @@ a pipe that only the run holds open.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -104,10 +105,12 @@ class OwnServer:
             self._starting.release()
         last = self._log.read_text(errors="replace").strip().splitlines()[-3:]
         self.stop()
+        free_mb = shutil.disk_usage(self._log.parent).free / 1e6
         raise UserError(
             "The Prefect server of this run did not start. Its last words: "
             + (" / ".join(last) or "none")
-            + f". The whole log is {self._log}; `foresight doctor` checks the pins it depends on."
+            + f". The whole log is {self._log}, on a disk with {free_mb:.0f} MB free; "
+            "`foresight doctor` checks disk and pins."
         )
 
     def stop(self) -> None:

@@ -97,7 +97,8 @@ def run_in_process(job: Job, home: Home) -> tuple[dict[str, dict[str, Any]], tup
 
 def _run(call: Call, home: Home, run_id: str, tracker: Tracker) -> list[str]:
     by_fingerprint = {step.fingerprint: step for step in call.steps}
-    print(f"── {call.label}", flush=True)
+    known = all(planner.state_of(step, home) == "recorded" for step in call.steps)
+    print(f"── {call.label}{': recorded already' if known else ''}", flush=True)
     failed = []
     for outcome in run_call(steps_to_json(call), home, f"in-process-{secrets.token_hex(3)}", run_id, echo=True):
         step = by_fingerprint[outcome.fingerprint]

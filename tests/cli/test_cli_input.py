@@ -156,6 +156,12 @@ def test_a_damaged_ledger_entry_is_named(foresight, toy):
 def test_a_damaged_results_yaml_is_named_and_the_next_run_writes_it_again(foresight, toy):
     run = ["run", "t1", "--plan", toy.plan, "--seeds", "1"]
     assert foresight(*run, "--in-process").returncode == 0
+    again = foresight("run", "t1", "--plan", toy.plan, "--seeds", "2", "--in-process").stdout.splitlines()
+    assert [line for line in again if line.startswith("── t1/t_a")] == [
+        "── t1/t_a seed 0: recorded already",
+        "── t1/t_a seed 1",
+    ]
+    assert foresight(*run).returncode == 0
     path = toy.home.results / "t1-toy" / "results.yaml"
     whole = path.read_text()
     for damaged in (whole[:200], "", "[]", "experiment_id: 3"):

@@ -1,0 +1,22 @@
+"""The server that a run brings: what is said when it does not start."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.server import OwnServer
+from foresight.errors import UserError
+from foresight.home import Home
+
+
+def test_a_server_that_dies_is_reported_with_its_log_and_the_room_on_its_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    server = OwnServer(Home(tmp_path))
+    server.start()
+    with pytest.raises(UserError, match=r"server\.log, on a disk with \d+ MB free"):
+        server.wait()
