@@ -56,6 +56,7 @@ def test_what_is_registered_runs_and_the_rest_stays_pending(home):
     entry = found["results"]["experiments"]["e1_2"]
     assert (entry["status"], entry["finding"]) == ("completed", "LPIPS 0.31.")
     assert entry["metrics"] == {"lpips": 0.31, "ssim": 0.8}
+    assert any("Run by hand" in note for note in entry["notes"]), "nobody takes it for the plan's own"
     assert entry["artifacts"] == ["artifacts/e1_2/grid.png", "artifacts/e1_2/table.json"]
     assert (home.results / C1 / "artifacts/e1_2/grid.png").read_bytes() == b"png"
     assert found["results"]["experiments"]["e1_5"]["status"] == "pending"

@@ -146,6 +146,8 @@ def _sub_experiment(home: Home, title: str, entry: Entry, found: Mapping[str, Pa
     if status == "failed":
         result["error"] = _error(sub, evidence)
     notes = [sub.note] if sub.note else []
+    if entry.run.options.get("by_hand"):
+        notes.append("Run by hand: its handler is not the plan's, and its code cannot be found again.")
     notes += list(dict.fromkeys(note for record in records for note in record.notes))
     notes += [f"{path} is missing from the store" for path in missing]
     result |= {"title": title, "run_id": entry.run.run_id, "seeds": sorted(evidence.records), "notes": notes}
