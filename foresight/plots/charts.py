@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, LogLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from foresight.plots.style import MARKERS, PALETTE, SMALL, Estimate, figure, frame, legend, png, reference_lines
 
@@ -162,6 +162,7 @@ def learning_curve(
         axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
         axes.yaxis.set_major_formatter(_PLAIN)
         axes.yaxis.set_minor_formatter(_PLAIN)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no epoch 2.5
     frame(axes, "epoch", y_label, grid="both")
     legend(axes)
     return png(made)

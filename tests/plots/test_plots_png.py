@@ -167,6 +167,11 @@ def test_dot_marks_the_epoch_whose_weights_were_kept(figures):
     assert [2, 2.0] in [[*np.ravel(line.get_data())] for line in figures[0].axes[0].lines]
 
 
+def test_epochs_are_whole(figures):
+    charts.learning_curve({"H1": TrainingHistory([1.0] * 21, [1.0] * 21, 20, stopped_early=False)}, **COMMON)
+    assert all(tick == int(tick) for tick in figures[0].axes[0].get_xticks())
+
+
 def test_numbers_become_a_colour_scale_and_many_categories_stay_distinct(figures):
     places = {"X3": RNG.normal(size=(40, 2))}
     maps.scatter_map(places, np.arange(40) / 40, label_name="row", **COMMON)
