@@ -220,3 +220,16 @@ def test_ctrl_c_while_modules_are_imported_is_exit_130(monkeypatch: pytest.Monke
     with pytest.raises(SystemExit) as ended:
         console_script()
     assert ended.value.code == 130
+
+
+def test_an_edited_record_is_not_shown_as_measured(foresight, toy):
+    run = ["run", "t1", "--plan", toy.plan, "--seeds", "1"]
+    assert foresight(*run, "--in-process").returncode == 0
+    path = toy.home.results / "t1-toy" / "results.yaml"
+    before = path.read_text()
+    record = next(toy.home.steps.glob("*/record.json"))
+    record.write_text(record.read_text().replace('"accuracy": 0.', '"accuracy": 0.9', 1) + " ")
+    done = foresight(*run)
+    assert done.returncode == 2
+    assert str(record) in done.stderr
+    assert path.read_text() == before
