@@ -104,7 +104,10 @@ def prepare(job: Job, home: Home) -> None:
     futures: list[PrefectFuture[Any]] = [
         make_model_available.submit(s, home) for s in planner.model_specs(job).values()
     ]
-    futures += [prepare_data.submit(spec, home) for spec in planner.data_specs(job).values()]
+    splits = planner.splits(job)
+    futures += [
+        prepare_data.submit(spec, splits[name], job.seeds, home) for name, spec in planner.data_specs(job).items()
+    ]
     for future in futures:
         future.result()
 

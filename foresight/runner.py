@@ -167,7 +167,7 @@ class ExperimentRunner:
         groups: Sequence[Any],
         baseline: Any = None,
         baselines: Mapping[str, Any] | None = None,
-        higher_is_better: bool,
+        higher_is_better: bool = True,
     ) -> float:
         """The score of each sample: [n] numbers, with the source of each and trivial baselines on the same samples.
 

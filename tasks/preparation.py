@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prefect import task
 from prefect.logging import get_run_logger
 
 from foresight.data.dataset import DataSpec, prepare
+from foresight.data.splits import assert_disjoint, split_by_source
 from foresight.home import Home
 from foresight.models.download import make_available
 from foresight.models.identity import ModelSpec
@@ -23,9 +26,18 @@ def make_model_available(spec: ModelSpec, home: Home) -> str:
 
 
 @task(task_run_name="data {spec.name}")
-def prepare_data(spec: DataSpec, home: Home) -> str:
-    """Make the data set unless it is there."""
-    manifest = prepare(spec, home).manifest
-    n_sources = len(manifest.sources)
-    get_run_logger().info(f"{len(manifest.items)} items from {n_sources} sources, manifest {manifest.sha256[:12]}")
+def prepare_data(spec: DataSpec, splits: Sequence[tuple[float, float, float]], seeds: Sequence[int], home: Home) -> str:
+    """Make the data set unless it is there, and check every split that will be made of it, before a GPU is asked.
+
+    Raises `DataLeak` if train, validation and test share a source, or what looks like one.
+    """
+    dataset = prepare(spec, home)
+    manifest = dataset.manifest
+    for sizes in splits:
+        for seed in seeds:
+            assert_disjoint(dataset, split_by_source(manifest, seed, sizes))
+    get_run_logger().info(
+        f"{len(manifest.items)} items from {len(manifest.sources)} sources, manifest {manifest.sha256[:12]}; "
+        f"{len(splits) * len(seeds)} splits share nothing"
+    )
     return manifest.sha256

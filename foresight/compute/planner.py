@@ -91,6 +91,15 @@ def data_specs(job: Job) -> dict[str, DataSpec]:
     return {name: DataSpec(name=name, **job.profile.data[name].model_dump()) for name in sorted(names)}
 
 
+def splits(job: Job) -> dict[str, list[tuple[float, float, float]]]:
+    """The splits that the job makes of each data set: name -> sizes, to be checked for leaks with every seed."""
+    found: dict[str, dict[tuple[float, float, float], None]] = {}
+    for _, sub in _subs(job):
+        if name := job.profile.for_sub_experiment(sub.id).data:
+            found.setdefault(name, {})[job.profile.split_of(sub).fractions] = None
+    return {name: list(sizes) for name, sizes in sorted(found.items())}
+
+
 def plan_steps(job: Job, home: Home, run_id: str) -> StepPlan:
     """The steps of a job; `run_id` marks what `--refresh` forces.
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, is_color_like
 from matplotlib.ticker import MaxNLocator
 
 from foresight.plots.style import MARKERS, PALETTE, QUIET, SMALL, TEXT, figure, frame, legend, png
@@ -109,12 +109,14 @@ def heat_map(
 
 
 def _categories(axes: Axes, places: np.ndarray, values: np.ndarray) -> None:
-    for number, label in enumerate(np.unique(values)):
+    labels = np.unique(values)
+    named = all(is_color_like(str(label)) for label in labels)  # what is called green is drawn green
+    for number, label in enumerate(labels):
         chosen = places[values == label]
         axes.scatter(
             chosen[:, 0],
             chosen[:, 1],
-            color=PALETTE[number % 8],
+            color=str(label) if named else PALETTE[number % 8],
             marker=MARKERS[(number + number // 8) % 8],
             s=20,
             alpha=0.85,

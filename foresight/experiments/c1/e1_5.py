@@ -71,6 +71,8 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         boxes, side = dataset.labels("box")[split.test], max(32, test_NHWC.shape[1] // 2)
         crops = {name: _crops(images, boxes, side) for name, images in painted.items()}
         scores["_foreground"] = _scores(_crops(test_NHWC, boxes, side), crops, runner.device)
+    else:
+        runner.note("The foreground was not scored: these data do not say where it is.")
     for region, by_arm in scores.items():
         baselines = {name: by_arm[name] for name in BASELINES}
         log_scores(runner.log_samples, by_arm["ours"], baselines, groups=groups, suffix=region)

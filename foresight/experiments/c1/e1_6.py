@@ -112,6 +112,10 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     runner.results.save_json_artifact("ablations.json", table)
     if runner.is_stand_in("vlm"):
         runner.note("X4 comes from a stand-in whose language model is random: its depths say nothing of Qwen2.5-VL's.")
+    runner.note(
+        f"Resolution resizes pictures of {pictures['test'].shape[1]} px: it varies the tokens a picture gets and adds "
+        "no detail. X4.last is behind the final norm, the other layers are not."
+    )
 
     # Finding
     best = {axis: min(values, key=lambda value: score[values[value]].validation) for axis, values in axes.items()}
