@@ -15,6 +15,11 @@ from foresight.home import Home
 _FORMAT = "%(asctime)s │ {name} │ %(message)s"
 
 
+def _says_something(record: logging.LogRecord) -> bool:
+    """Not that a task has completed, when the task itself has just said what it found."""
+    return not record.getMessage().startswith("Finished in state Completed(")
+
+
 def launch(name: str, parameters: dict[str, Any], home: Home) -> Any:
     """Run `flows.<name>` and return what it returned, the outcome of a failed run too. Raises what it raised."""
     flow_run, task_run = _FORMAT.format(name="run"), _FORMAT.format(name="%(task_run_name)-22s")
@@ -29,8 +34,8 @@ def launch(name: str, parameters: dict[str, Any], home: Home) -> Any:
         from prefect.exceptions import TerminationSignal
         from prefect.logging.handlers import APILogWorker
 
-        for chatty in ("prefect.flow_runs.worker", "prefect.task_runner"):
-            logging.getLogger(chatty).setLevel(logging.WARNING)
+        for handler in logging.getLogger("prefect").handlers:
+            handler.addFilter(_says_something)
         try:
             state = getattr(module, name)(**parameters, return_state=True)
             ended_with = getattr(state.data, "result", state.data)

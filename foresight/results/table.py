@@ -70,7 +70,8 @@ def sub_experiments(content: Mapping[str, Any]) -> Table:
 def criteria(content: Mapping[str, Any]) -> Table:
     """Each criterion with its value, interval, thresholds, best trivial baseline, and verdict."""
     table = _empty()
-    table.add_column("criterion", overflow="fold", min_width=9)
+    longest = max((len(one["name"]) for one in content.get("criteria", [])), default=0)
+    table.add_column("criterion", overflow="fold", min_width=longest if longest <= 11 else 9)
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("95 % interval", no_wrap=True)
     table.add_column("accept (aim)", no_wrap=True)

@@ -62,11 +62,17 @@ def dump(content: Mapping[str, Any]) -> str:
 def is_stale(home: Home, run: Run, folder: Path | None = None) -> bool:
     """Whether the run.json is newer than the results.yaml in `folder` (the run's own), which then is behind.
 
-    A run that has ended is not rebuilt: it keeps what it showed then.
+    A run that has ended is not rebuilt: it keeps what it showed then. One that was killed is behind, too, once another
+    run has finished a step that it had under way.
     """
     own = runs.folder(home, run.experiment.id, run.run_id)
     shown = (folder or own) / "results.yaml"
-    return not shown.exists() or shown.stat().st_mtime_ns <= (own / "run.json").stat().st_mtime_ns
+    if not shown.exists():
+        return True
+    steps = (fingerprint for sub in run.sub_experiments.values() for fingerprint in sub.steps.values())
+    unseen = (home.record(fingerprint) for fingerprint in steps if fingerprint not in run.record_sha256)
+    newest = max(path.stat().st_mtime_ns for path in (own / "run.json", *filter(Path.exists, unseen)))
+    return shown.stat().st_mtime_ns <= newest
 
 
 def _write(folder: Path, built: Document) -> Path:
