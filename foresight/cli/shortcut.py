@@ -12,12 +12,9 @@ from foresight.compute.backend import Call
 from foresight.compute.request import Job
 from foresight.compute.run_step import run_call, steps_to_json
 from foresight.compute.tracking import Tracker
-from foresight.errors import UserError
-from foresight.files import sha256_file
 from foresight.home import Home
 from foresight.results import runs, view
 from foresight.results.record import read_record
-from foresight.results.runs import Run
 
 
 def recorded_already(job: Job, home: Home) -> dict[str, dict[str, Any]] | None:
@@ -32,6 +29,8 @@ def recorded_already(job: Job, home: Home) -> dict[str, dict[str, Any]] | None:
     try:
         plan = planner.plan_steps(job, home, "")
     except planner.Unprepared:
+        return None
+    if planner.changed_since_read(plan, home):
         return None
     for step in plan.steps:
         if planner.state_of(step, home) != "recorded":
@@ -49,20 +48,8 @@ def recorded_already(job: Job, home: Home) -> dict[str, dict[str, Any]] | None:
         tracker.finish("completed")
     else:
         for selection in job.selections:
-            _require_unchanged(runs.read_run(home, selection.experiment.id, run_id), home)
             view.rebuild(home, selection.experiment.id)
     return Tracker(home, job, run_id).documents()
-
-
-def _require_unchanged(run: Run, home: Home) -> None:
-    """Raises `UserError` for a record that is not the one the run saw: an edited number is not shown as measured."""
-    for fingerprint, seen in run.record_sha256.items():
-        path = home.record(fingerprint)
-        if path.is_file() and sha256_file(path) != seen:
-            raise UserError(
-                f"{path} was changed after run {run.run_id} had read it. "
-                "Restore it, or delete it and run the experiment again."
-            )
 
 
 def new_run_id() -> str:

@@ -24,6 +24,7 @@ from foresight.home import Home
 from foresight.metrics.weights import lpips_weights_sha256
 from foresight.models.identity import ModelSpec, identity
 from foresight.plan.schema import Experiment, ModelChoice, Need, SubExperiment
+from foresight.results import runs
 from foresight.results.record import ModelIdentity, Record, finished, read_record
 
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "scikit-image", "torch", "transformers", "diffusers", "lpips")
@@ -261,13 +262,28 @@ def is_sound(record: Record, home: Home, *, thorough: bool) -> bool:
     return True
 
 
+def changed_since_read(plan: StepPlan, home: Home) -> dict[str, str]:
+    """Records that are not those that a run noted the hash of when it read them: fingerprint -> that run's id.
+
+    An edited number must not come out as a measured one. A refresh is noted by the run that made it.
+    """
+    noted: dict[str, tuple[str, str]] = {}
+    for experiment_id in dict.fromkeys(key.experiment_id for key in plan.seeded):
+        for run in runs.list_runs(home, experiment_id):
+            noted |= {fingerprint: (sha256, run.run_id) for fingerprint, sha256 in run.record_sha256.items()}
+    mine = {step.fingerprint for step in plan.seeded.values()} & noted.keys()
+    present = {fingerprint for fingerprint in mine if home.record(fingerprint).is_file()}
+    return {fp: noted[fp][1] for fp in present if sha256_file(home.record(fp)) != noted[fp][0]}
+
+
 def withdraw_broken(plan: StepPlan, home: Home) -> list[str]:
-    """Move aside records that cannot be read or whose artifacts are damaged. Returns a line for each.
+    """Move aside records that cannot be read, were changed, or whose artifacts are damaged. Returns a line for each.
 
     What the steps that will run read is checked by hash; everything else by size, so that a plan with nothing to do
     stays fast (`results verify` hashes it all).
     """
     needed = {fp for step in plan.steps if state_of(step, home) != "recorded" for fp in step.needs.values()}
+    changed = changed_since_read(plan, home)
     lines = []
     for step in plan.steps:
         path = home.record(step.fingerprint)
@@ -276,9 +292,12 @@ def withdraw_broken(plan: StepPlan, home: Home) -> list[str]:
         except ValueError as error:
             record, reason = None, f"its record cannot be read ({str(error).splitlines()[0]})"
         else:
-            if record is None or is_sound(record, home, thorough=step.fingerprint in needed):
+            if step.fingerprint in changed:
+                reason = f"its record was changed after run {changed[step.fingerprint]} had read it"
+            elif record is None or is_sound(record, home, thorough=step.fingerprint in needed):
                 continue
-            reason = "an artifact of it is missing or damaged"
+            else:
+                reason = "an artifact of it is missing or damaged"
         path.replace(path.with_name("record.broken.json"))
         lines.append(f"{step.label}: {reason}; computing it again")
     return lines

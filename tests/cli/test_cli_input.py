@@ -222,14 +222,17 @@ def test_ctrl_c_while_modules_are_imported_is_exit_130(monkeypatch: pytest.Monke
     assert ended.value.code == 130
 
 
-def test_an_edited_record_is_not_shown_as_measured(foresight, toy):
-    run = ["run", "t1", "--plan", toy.plan, "--seeds", "1"]
-    assert foresight(*run, "--in-process").returncode == 0
-    path = toy.home.results / "t1-toy" / "results.yaml"
-    before = path.read_text()
-    record = next(toy.home.steps.glob("*/record.json"))
-    record.write_text(record.read_text().replace('"accuracy": 0.', '"accuracy": 0.9', 1) + " ")
-    done = foresight(*run)
-    assert done.returncode == 2
-    assert str(record) in done.stderr
-    assert path.read_text() == before
+def test_an_edited_record_is_not_shown_as_measured_but_computed_again(foresight, toy):
+    run = ["run", "t1", "--plan", toy.plan, "--seeds", "1", "--in-process"]
+    assert foresight(*run).returncode == 0
+    record = next(path for path in toy.home.steps.glob("*/record.json") if '"t_a"' in path.read_text())
+    measured = json.loads(record.read_text())["metrics"]["accuracy"]
+    edited = json.loads(record.read_text())
+    edited["metrics"]["accuracy"] = 0.123
+    record.write_text(json.dumps(edited))
+    assert str(record.relative_to(toy.home.root)) in foresight("results", "verify").stdout.replace("\n", "")
+    assert foresight(*run).returncode == 0
+    assert json.loads(record.read_text())["metrics"]["accuracy"] == measured
+    assert (record.parent / "record.broken.json").exists()
+    assert toy.calls().count("steady 0") == 3  # two sub-experiments, and the edited one again
+    assert foresight("results", "verify").returncode == 0
