@@ -34,8 +34,7 @@ def launch(name: str, parameters: dict[str, Any], home: Home) -> Any:
         from prefect.exceptions import TerminationSignal
         from prefect.logging.handlers import APILogWorker
 
-        for handler in logging.getLogger("prefect").handlers:
-            handler.addFilter(_says_something)
+        logging.getLogger("prefect.task_runs").addFilter(_says_something)
         try:
             state = getattr(module, name)(**parameters, return_state=True)
             ended_with = getattr(state.data, "result", state.data)
