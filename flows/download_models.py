@@ -20,4 +20,4 @@ def download_models(profile: ProfileName = "tiny") -> dict[str, str]:
         role: make_model_available.submit(spec, home)
         for role, spec in model_specs(resolve(RunRequest(profile=profile))).items()
     }
-    return {role: future.result() for role, future in futures.items()}
+    return {role: str(future.result()) for role, future in futures.items()}

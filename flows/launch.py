@@ -16,8 +16,8 @@ _FORMAT = "%(asctime)s │ {name} │ %(message)s"
 
 
 def _says_something(record: logging.LogRecord) -> bool:
-    """Not that a task has completed, when the task itself has just said what it found."""
-    return not record.getMessage().startswith("Finished in state Completed(")
+    """Not that a task has completed, when it has just said what it found, nor twice that it has failed."""
+    return not record.getMessage().startswith(("Finished in state Completed(", "Task run failed with state"))
 
 
 def launch(name: str, parameters: dict[str, Any], home: Home) -> Any:

@@ -7,7 +7,7 @@ up to date, and hears a cancel.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -26,18 +26,24 @@ from foresight.compute.local import LIGHT_PRELOAD, PRELOAD, LocalBackend
 from foresight.compute.planner import StepPlan
 from foresight.compute.request import Job
 from foresight.compute.tracking import Tracker, earlier_record
+from foresight.errors import UserError
 from foresight.home import Home
 from tasks.assessment import assess, stub
 from tasks.calls import call_key, is_done, task_for
-from tasks.preparation import make_model_available, prepare_data
+from tasks.preparation import make_model_available, prepare_data, refused
 
 CANCEL_CHECK_S = 1.0
 # Threads that wait, not processes that work: the backend's slots bound those.
 CALLS: Any = ThreadPoolTaskRunner(max_workers=64)
 
 
-def finish(outcome: Outcome) -> Outcome | State:
-    """How a flow ends: a run in which something failed is a failed flow run, with its results kept."""
+def ended(work: Callable[[], Outcome]) -> Outcome | State:
+    """How a flow ends: a run in which something failed is a failed flow run with its results kept, and a refusal is one
+    with its one sentence, in the log too, where an exception would leave its traceback."""
+    try:
+        outcome = work()
+    except UserError as refusal:
+        return refused(refusal)
     return Failed(message=f"failed: {', '.join(outcome.failed)}", data=outcome) if outcome.failed else outcome
 
 
@@ -100,7 +106,7 @@ def run_smoke_test(job: Job, home: Home) -> Outcome:
 
 
 def prepare(job: Job, home: Home) -> None:
-    """Models and data sets side by side. Raises what the first of them raised."""
+    """Models and data sets side by side. Raises one `UserError` with all that is missing."""
     futures: list[PrefectFuture[Any]] = [
         make_model_available.submit(s, home) for s in planner.model_specs(job).values()
     ]
@@ -108,8 +114,16 @@ def prepare(job: Job, home: Home) -> None:
     futures += [
         prepare_data.submit(spec, splits[name], job.seeds, home) for name, spec in planner.data_specs(job).items()
     ]
+    refusals = []
     for future in futures:
-        future.result()
+        try:
+            future.result()
+        except UserError as refusal:
+            refusals.append(refusal)
+    if len(refusals) == 1:
+        raise refusals[0]
+    if refusals:
+        raise UserError("\n  - ".join(["nothing was started:", *map(str, refusals)]))
 
 
 def _announce(plan: StepPlan, home: Home) -> None:

@@ -11,7 +11,7 @@ from prefect.states import State
 from pydantic import Field
 
 from flows.outcome import Outcome
-from flows.pipeline import CALLS, finish, run_job
+from flows.pipeline import CALLS, ended, run_job
 from flows.run_experiment import Budget, Compute, Gpu, PlanFile, ProfileName, Refresh, Seeds, StubMode, SubExperiments
 from foresight.compute.request import Job, RunRequest, resolve
 from foresight.home import Home
@@ -44,7 +44,7 @@ def research_program(
         refresh,
         plan,
     )
-    return finish(run_program(resolve(request), Home.from_environment()))
+    return ended(lambda: run_program(resolve(request), Home.from_environment()))
 
 
 def run_program(job: Job, home: Home) -> Outcome:

@@ -9,7 +9,7 @@ from prefect.states import State
 from pydantic import Field
 
 from flows.outcome import Outcome
-from flows.pipeline import CALLS, finish, run_job
+from flows.pipeline import CALLS, ended, run_job
 from foresight.compute.request import RunRequest, resolve
 from foresight.home import Home
 
@@ -47,5 +47,4 @@ def run_experiment(
     request = RunRequest(
         (experiment,), tuple(sub_experiment or ()), stub_mode, profile, compute, gpu, budget, seeds, refresh, plan
     )
-    job = resolve(request)
-    return finish(run_job(job, Home.from_environment()))
+    return ended(lambda: run_job(resolve(request), Home.from_environment()))

@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.states import State
 
 from flows.outcome import Outcome
-from flows.pipeline import CALLS, finish, run_smoke_test
+from flows.pipeline import CALLS, ended, run_smoke_test
 from flows.run_experiment import Compute, ProfileName
 from foresight.compute.request import RunRequest, resolve
 from foresight.home import Home
@@ -15,5 +15,8 @@ from foresight.home import Home
 @flow(name="smoke-test", flow_run_name="smoke-{profile}", task_runner=CALLS)
 def smoke_test(profile: ProfileName = "tiny", compute: Compute = "local") -> Outcome | State:
     """Fails if a model is missing, does not load, or gives what it should not."""
-    job = resolve(RunRequest(profile=profile, compute=compute, refresh=True))
-    return finish(run_smoke_test(job, Home.from_environment()))
+    return ended(
+        lambda: run_smoke_test(
+            resolve(RunRequest(profile=profile, compute=compute, refresh=True)), Home.from_environment()
+        )
+    )

@@ -6,18 +6,28 @@ from collections.abc import Sequence
 
 from prefect import task
 from prefect.logging import get_run_logger
+from prefect.states import Failed, State
 
 from foresight.data.dataset import DataSpec, prepare
 from foresight.data.splits import assert_disjoint, split_by_source
+from foresight.errors import UserError
 from foresight.home import Home
 from foresight.models.download import make_available
 from foresight.models.identity import ModelSpec
 
 
+def refused(refusal: UserError) -> State:
+    """A refusal is one sentence; raised, it would leave a traceback in the log. Its future raises it all the same."""
+    return Failed(message=str(refusal), data=refusal)
+
+
 @task(task_run_name="model {spec.role}")
-def make_model_available(spec: ModelSpec, home: Home) -> str:
+def make_model_available(spec: ModelSpec, home: Home) -> str | State:
     """Fetch the weights at their pinned revision unless they are there, and verify every file by its hash."""
-    identity = make_available(spec, home, forward=False)
+    try:
+        identity = make_available(spec, home, forward=False)
+    except UserError as refusal:
+        return refused(refusal)
     kind = "stand-in" if identity.stand_in else "model"
     get_run_logger().info(
         f"{kind} {identity.id} at {identity.revision[:12]}: weights {identity.weights_sha256[:12]} verified"
@@ -26,16 +36,21 @@ def make_model_available(spec: ModelSpec, home: Home) -> str:
 
 
 @task(task_run_name="data {spec.name}")
-def prepare_data(spec: DataSpec, splits: Sequence[tuple[float, float, float]], seeds: Sequence[int], home: Home) -> str:
+def prepare_data(
+    spec: DataSpec, splits: Sequence[tuple[float, float, float]], seeds: Sequence[int], home: Home
+) -> str | State:
     """Make the data set unless it is there, and check every split that will be made of it, before a GPU is asked.
 
-    Raises `DataLeak` if train, validation and test share a source, or what looks like one.
+    Refuses with `DataLeak` if train, validation and test share a source, or what looks like one.
     """
-    dataset = prepare(spec, home)
-    manifest = dataset.manifest
-    for sizes in splits:
-        for seed in seeds:
-            assert_disjoint(dataset, split_by_source(manifest, seed, sizes))
+    try:
+        dataset = prepare(spec, home)
+        manifest = dataset.manifest
+        for sizes in splits:
+            for seed in seeds:
+                assert_disjoint(dataset, split_by_source(manifest, seed, sizes))
+    except UserError as refusal:
+        return refused(refusal)
     get_run_logger().info(
         f"{len(manifest.items)} items from {len(manifest.sources)} sources, manifest {manifest.sha256[:12]}; "
         f"{len(splits) * len(seeds)} splits share nothing"
