@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
+import httpx
 from prefect import allow_failure
 from prefect.client.orchestration import get_client
 from prefect.futures import PrefectFuture, wait
@@ -205,7 +206,11 @@ def _error_of(future: PrefectFuture[Any]) -> BaseException | None:
 
 
 def _cancelling() -> bool:
-    """Whether a person has asked Prefect to cancel this flow run."""
-    with get_client(sync_client=True) as client:
-        state = client.read_flow_run(flow_run.id).state
+    """Whether a person has asked Prefect to cancel this flow run. A server that cannot be reached has asked nothing."""
+    try:
+        with get_client(sync_client=True) as client:
+            state = client.read_flow_run(flow_run.id).state
+    except httpx.HTTPError as error:
+        get_run_logger().debug(f"the Prefect server does not answer: {error}")
+        return False
     return state is not None and (state.is_cancelling() or state.is_cancelled())
