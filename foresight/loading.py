@@ -67,13 +67,12 @@ class Results:
 
 
 def load(experiment: str, run_id: str | None = None, home: Home | None = None) -> Results:
-    """The results of an experiment (id, or short name of the packaged plan), or of one run of it.
+    """The results of an experiment (id or short name), or of one run of it.
 
     Raises `UserError` if there are none.
     """
     home = home or Home.from_environment()
-    known = runs.list_experiments(home)
-    experiment_id = experiment if experiment in known else load_plan().experiment(experiment).id
+    experiment_id = runs.find_experiment(home, experiment) or load_plan().experiment(experiment).id
     if run_id is not None:
         return Results(home, document.of_run(home, runs.read_run(home, experiment_id, run_id)).content)
     content = view.read(home, experiment_id)

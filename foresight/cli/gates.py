@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from foresight.cli.output import console, print_json
-from foresight.cli.run import AsJson, ProfileName
+from foresight.cli.run import AsJson, PlanFile, ProfileName
 from foresight.home import Home
-from foresight.plan.loader import load_plan, load_profile
+from foresight.plan.loader import load_plan, load_plan_and_profile
 from foresight.results import gates, table
 
 app = typer.Typer(help="Gates between phases: what was measured, and what people decided beside it.")
@@ -22,8 +22,8 @@ def default(context: typer.Context) -> None:
 
 
 @app.command(help="Every gate with its measured verdict and its overrides.")
-def show(profile: ProfileName = gates.MOVING_PROFILE, as_json: AsJson = False) -> None:
-    plan, chosen, home = load_plan(), load_profile(profile), Home.from_environment()
+def show(profile: ProfileName = gates.MOVING_PROFILE, plan_file: PlanFile = None, as_json: AsJson = False) -> None:
+    (plan, chosen), home = load_plan_and_profile(plan_file, profile), Home.from_environment()
     states = [
         gates.evaluate(home, plan, gate.id, profile=chosen.name, moves_gates=chosen.moves_gates) for gate in plan.gates
     ]
@@ -50,8 +50,9 @@ def override(
     gate: Annotated[str, typer.Argument(help="E.g. gate_1_reconstruction.")],
     by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who decides.")] = "",
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why.")] = "",
+    plan_file: PlanFile = None,
 ) -> None:
     home = Home.from_environment()
     home.require_writable()
-    entry = gates.override(home, load_plan(), gate, by=by, reason=reason)
+    entry = gates.override(home, load_plan(plan_file), gate, by=by, reason=reason)
     console.print(f"{gate} opened by {entry.by} on {entry.date[:10]}; measured was: {entry.measured}", markup=False)

@@ -36,7 +36,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     home = Home.from_environment()
-    experiment_id = load_plan().experiment(experiment).id
+    experiment_id = runs.find_experiment(home, experiment) or load_plan().experiment(experiment).id
     content = _read(home, experiment_id)
     if content is None:
         raise UserError(f"{experiment_id} has no results here. `foresight run {experiment}` makes some.")

@@ -227,6 +227,14 @@ def list_experiments(home: Home) -> list[str]:
     return sorted({path.parent.parent.parent.name for path in home.results.glob("*/runs/*/run.json")})
 
 
+def find_experiment(home: Home, name: str) -> str | None:
+    """The id of an experiment that has a run here, by id or short name; of whatever plan it was."""
+    known = list_experiments(home)
+    if name in known:
+        return name
+    return next((known_id for known_id in known if list_runs(home, known_id)[-1].experiment.short == name), None)
+
+
 def _read(path: Path) -> Run:
     try:
         return Run.model_validate_json(path.read_text())
