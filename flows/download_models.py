@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from prefect import flow
+from prefect.states import State
 
 from flows.pipeline import CALLS
 from flows.run_experiment import ProfileName
 from foresight.compute.planner import model_specs
 from foresight.compute.request import RunRequest, resolve
+from foresight.errors import UserError
 from foresight.home import Home
-from tasks.preparation import make_model_available
+from tasks.preparation import make_model_available, refused
 
 
 @flow(name="download-models", flow_run_name="models-{profile}", task_runner=CALLS)
-def download_models(profile: ProfileName = "tiny") -> dict[str, str]:
+def download_models(profile: ProfileName = "tiny") -> dict[str, str] | State:
     """Role -> hash of its weights."""
     home = Home.from_environment()
     futures = {
         role: make_model_available.submit(spec, home)
         for role, spec in model_specs(resolve(RunRequest(profile=profile))).items()
     }
-    return {role: str(future.result()) for role, future in futures.items()}
+    try:
+        return {role: str(future.result()) for role, future in futures.items()}
+    except UserError as refusal:
+        return refused(refusal)
