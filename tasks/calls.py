@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from prefect.tasks import exponential_backoff
 
 from foresight.compute import ledger
 from foresight.compute.backend import Backend, Call, LogLine, StepOutcome
-from foresight.compute.claim import Holder, try_claim
+from foresight.compute.claim import is_claimed
 from foresight.compute.step import Step
 from foresight.errors import StepFailed
 from foresight.files import sha256_bytes, sha256_file
@@ -125,27 +126,19 @@ def _one_attempt(
 
 def newest_progress(lines: Sequence[LogLine]) -> list[LogLine]:
     """The lines without progress reports that another one right behind them has overtaken."""
-    return [
-        line
-        for index, line in enumerate(lines)
-        if line.progress is None
-        or not any(b.progress is not None and b.step == line.step for b in lines[index + 1 :][:1])
-    ]
+
+    def overtaken(line: LogLine, behind: LogLine | None) -> bool:
+        both_report = line.progress is not None and behind is not None and behind.progress is not None
+        return both_report and behind is not None and behind.step == line.step
+
+    return [line for line, behind in zip_longest(lines, lines[1:]) if not overtaken(line, behind)]
 
 
 def _wait_for_claims(fingerprints: list[str], run_id: str, home: Home) -> None:
-    while any(_is_claimed(fingerprint, run_id, home) for fingerprint in fingerprints):
+    while any(is_claimed(home, fingerprint) for fingerprint in fingerprints):
         if ledger.cancel_requested(home, run_id):
             raise StepFailed("cancelled while waiting for another run", cause="cancelled", retryable=False)
         time.sleep(POLL_S)
-
-
-def _is_claimed(fingerprint: str, run_id: str, home: Home) -> bool:
-    claim = try_claim(home, fingerprint, Holder.here("", run_id))
-    if isinstance(claim, Holder):
-        return True
-    claim.release()
-    return False
 
 
 def task_for(call: Call, home: Home) -> Any:

@@ -114,7 +114,9 @@ def earlier_record(home: Home, step: Step) -> Record | None:
         if fingerprint is None or fingerprint == step.fingerprint:
             continue
         try:
-            return read_record(home, fingerprint)
+            record = read_record(home, fingerprint)
         except ValueError:
             continue
+        if record is not None:
+            return record
     return None
