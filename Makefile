@@ -4,10 +4,16 @@ BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: run test test-all check setup lock bench clean
+.PHONY: run up deploy test test-all check setup lock bench clean
 
 run: setup  ## the main job: models -> smoke test -> experiments -> assessment, on this machine
 	$(BIN)/foresight program
+
+up: setup  ## a Prefect server on loopback, every deployment and one worker; Ctrl-C ends it all
+	@$(BIN)/python -m flows.up
+
+deploy: setup  ## every deployment onto the server that PREFECT_API_URL names
+	@$(BIN)/python -m flows.deploy
 
 setup: .venv/ready
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from prefect import flow
 from prefect.states import State
 
+from flows import forms
 from flows.pipeline import CALLS
-from flows.run_experiment import ProfileName
 from foresight.compute.planner import model_specs
 from foresight.compute.request import RunRequest, resolve
 from foresight.errors import UserError
@@ -14,8 +14,8 @@ from foresight.home import Home
 from tasks.preparation import make_model_available, refused
 
 
-@flow(name="download-models", flow_run_name="models-{profile}", task_runner=CALLS)
-def download_models(profile: ProfileName = "tiny") -> dict[str, str] | State:
+@flow(name="download-models", flow_run_name="models-{profile}", version=forms.version(), task_runner=CALLS)
+def download_models(profile: forms.Profile = "tiny") -> dict[str, str] | State:
     """Role -> hash of its weights."""
     home = Home.from_environment()
     futures = {

@@ -20,6 +20,7 @@ from prefect.runtime import flow_run
 from prefect.states import Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows import zombies
 from flows.outcome import Outcome
 from foresight.compute import ledger, planner
 from foresight.compute.backend import Backend, Call
@@ -57,6 +58,11 @@ def run_job(job: Job, home: Home) -> Outcome:
     """Run a job inside a flow. A step that fails neither stops its siblings nor hides their results."""
     home.require_writable()
     run_id = current_run_id()
+    with zombies.written_down(home, run_id):
+        return _run_job(job, home, run_id)
+
+
+def _run_job(job: Job, home: Home, run_id: str) -> Outcome:
     ledger.clear_cancel(home, run_id)
     if job.skipped:
         get_run_logger().warning(f"skipped, no handlers yet: {', '.join(job.skipped)}")

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
 
 from prefect import flow
 from prefect.logging import get_run_logger
 from prefect.states import State
-from pydantic import Field
 
+from flows import forms
 from flows.outcome import Outcome
 from flows.pipeline import CALLS, ended, run_job
-from flows.run_experiment import Budget, Compute, Gpu, PlanFile, ProfileName, Refresh, Seeds, StubMode, SubExperiments
 from foresight.compute.request import Job, RunRequest, resolve
 from foresight.home import Home
 from foresight.results import gates
 
 
-@flow(name="research-program", flow_run_name="program-{profile}", task_runner=CALLS)
+@flow(name="research-program", flow_run_name="program-{profile}", version=forms.version(), task_runner=CALLS)
 def research_program(
-    experiment: Annotated[list[str] | None, Field(description="Only these, e.g. `c1`. Empty: all.")] = None,
-    sub_experiment: SubExperiments = None,
-    stub_mode: StubMode = False,
-    profile: ProfileName = "tiny",
-    compute: Compute = "local",
-    gpu: Gpu = None,
-    budget: Budget = None,
-    seeds: Seeds = None,
-    refresh: Refresh = False,
-    plan: PlanFile = None,
+    experiment: forms.Experiments = None,
+    sub_experiment: forms.SubExperiments = None,
+    stub_mode: forms.StubMode = False,
+    profile: forms.Profile = "tiny",
+    compute: forms.Compute = "local",
+    gpu: forms.Gpu = None,
+    budget: forms.Budget = None,
+    seeds: forms.Seeds = None,
+    refresh: forms.Refresh = False,
+    plan: forms.PlanFile = None,
 ) -> Outcome | State:
     """Run every experiment that has handlers; a phase starts only if the gate before it lets it."""
     request = RunRequest(

@@ -70,12 +70,14 @@ class OwnServer:
         self._starting = FileLock(home.prefect / "starting.lock")
         self.url = ""
 
-    def start(self) -> None:
+    def start(self, port: int = 0) -> None:
+        """On `port`, or on one that is free."""
         self._home.prefect.mkdir(parents=True, exist_ok=True)
         self._starting.acquire()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        if port == 0:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}/api"
         self._log = self._home.prefect / "server.log"
         with self._log.open("ab") as log:
@@ -112,6 +114,9 @@ class OwnServer:
             + f". The whole log is {self._log}, on a disk with {free_mb:.0f} MB free; "
             "`foresight doctor` checks disk and pins."
         )
+
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
         if self._starting.is_locked:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from prefect import flow
 from prefect.states import State
 
+from flows import forms
 from flows.outcome import Outcome
 from flows.pipeline import CALLS, ended, run_smoke_test
-from flows.run_experiment import Compute, ProfileName
 from foresight.compute.request import RunRequest, resolve
 from foresight.home import Home
 
 
-@flow(name="smoke-test", flow_run_name="smoke-{profile}", task_runner=CALLS)
-def smoke_test(profile: ProfileName = "tiny", compute: Compute = "local") -> Outcome | State:
+@flow(name="smoke-test", flow_run_name="smoke-{profile}", version=forms.version(), task_runner=CALLS)
+def smoke_test(profile: forms.Profile = "tiny", compute: forms.Compute = "local") -> Outcome | State:
     """Fails if a model is missing, does not load, or gives what it should not."""
     return ended(
         lambda: run_smoke_test(

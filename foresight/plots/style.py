@@ -76,12 +76,7 @@ def legend(axes: Axes, columns: int = 1) -> None:
 
 
 def png(made: Figure) -> bytes:
-    """The figure as PNG bytes, without the date and version that would make equal pictures differ.
-
-    Its title and caption are in it as text too, so that a page can say in words what it shows.
-    """
+    """The figure as PNG bytes, without the date and version that would make equal pictures differ."""
     stream = io.BytesIO()
-    words = {"Title": made.get_suptitle(), "Description": made.get_supxlabel()}
-    metadata = {"Software": None, **{key: " ".join(text.split()) for key, text in words.items()}}
-    made.savefig(stream, format="png", dpi=DPI, facecolor="white", metadata=metadata)
+    made.savefig(stream, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
     return stream.getvalue()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from foresight.results.gates import GateState
 
 
 def verdict(document: Mapping[str, Any]) -> str:
@@ -42,6 +44,19 @@ def verdict(document: Mapping[str, Any]) -> str:
     for sub_id, entry in document["results"]["experiments"].items():
         text = entry["finding"] or entry.get("error", "") or "; ".join(entry["notes"])
         lines.append(f"| {sub_id} {entry['title']} | {entry['status']} | {text.replace('|', '/')} |")
+    return "\n".join(lines) + "\n"
+
+
+def gates(states: Sequence[GateState]) -> str:
+    """Each gate with its measured verdict, and beside it what people decided."""
+    lines = ["| gate | unlocks | measured | why | decided |", "|---|---|---|---|---|"]
+    for state in states:
+        phase = "evaluation" if state.unlocks_phase is None else f"phase {state.unlocks_phase}"
+        decided = "<br>".join(
+            f"opened by {one.by}, {one.date[:10]} (then: {one.measured}): {one.reason}" for one in state.overrides
+        )
+        cells = [state.gate, phase, f"**{state.verdict}**", state.reason, decided or "–"]
+        lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
 

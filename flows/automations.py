@@ -1,0 +1,95 @@
+"""What the Prefect server does by itself: mark flow runs whose heartbeats stop, and tell people what happened.
+
+    python -m flows.automations                        installs both on the server that PREFECT_API_URL names
+    python -m flows.automations --notify slack/team    and sends notifications through that block
+
+Installing is idempotent: an automation of the same name is replaced.
+"""
+
+from __future__ import annotations
+
+import argparse
+from datetime import timedelta
+
+from prefect.automations import Automation, EventTrigger
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ActionTypes, ChangeFlowRunState, SendNotification
+from prefect.events.schemas.automations import Posture
+from prefect.settings import get_current_settings
+
+from flows.news import FLIPPED, NIGHTLY_FAILED
+
+ZOMBIES = "foresight: mark flow runs whose heartbeats stopped"
+NOTIFY = "foresight: notify about flipped verdicts and failed nightlies"
+BEATS = 4  # a window of fewer than three crashes healthy runs whose beat was late
+HEARTBEAT = "prefect.flow-run.heartbeat"
+
+
+def zombies(heartbeat_s: int) -> Automation:
+    """Crash a flow run that has sent a heartbeat and then neither another one nor its end for four beats."""
+    ends = {
+        f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Suspended")
+    }
+    return Automation(
+        name=ZOMBIES,
+        description=f"No heartbeat for {BEATS} x {heartbeat_s} s: its process or its machine is gone. Retry it.",
+        trigger=EventTrigger(
+            after={HEARTBEAT},
+            expect={HEARTBEAT, *ends},
+            match={"prefect.resource.id": ["prefect.flow-run.*"]},  # type: ignore[arg-type]
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=BEATS * heartbeat_s),
+        ),
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message="its heartbeats stopped; retry it")],
+    )
+
+
+def notify(action: ActionTypes) -> Automation:
+    """Do `action` when a verdict has flipped or a nightly has failed."""
+    return Automation(
+        name=NOTIFY,
+        trigger=EventTrigger(
+            expect={FLIPPED, NIGHTLY_FAILED}, posture=Posture.Reactive, threshold=1, within=timedelta(seconds=0)
+        ),
+        actions=[action],
+    )
+
+
+def message(block: str) -> SendNotification:
+    """A message through a notification block, named `type/name` as in `prefect block ls`."""
+    kind, _, name = block.partition("/")
+    with get_client(sync_client=True) as client:
+        document = client.read_block_document_by_name(name, kind)
+    return SendNotification(
+        block_document_id=document.id,
+        subject="Foresight: {{ event.payload.title }}",
+        body="{{ event.payload.text }}",
+    )
+
+
+def install(automations: list[Automation]) -> None:
+    with get_client(sync_client=True) as client:
+        for automation in automations:
+            _replace(client, automation)
+
+
+def _replace(client: SyncPrefectClient, automation: Automation) -> None:
+    for old in client.read_automations_by_name(automation.name):
+        client.delete_automation(old.id)
+    automation.create()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Install the automations on the Prefect server.")
+    parser.add_argument("--notify", metavar="TYPE/NAME", help="a notification block, e.g. slack-webhook/team")
+    block = parser.parse_args().notify
+    heartbeat_s = get_current_settings().flows.heartbeat_frequency or 180
+    install([zombies(heartbeat_s), *([notify(message(block))] if block else [])])
+    print(f"installed: {ZOMBIES} ({BEATS} x {heartbeat_s} s)" + (f"; {NOTIFY}, through {block}" if block else ""))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""`make deploy`: every deployment onto the Prefect server that PREFECT_API_URL names. Idempotent.
+
+`prefect deploy --all` alone would do three things wrong: fail without a work pool, make a nightly that is never
+scheduled where no time zone is set, and switch off a nightly that somebody has switched on.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import VariableCreate, WorkPoolCreate
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import get_current_settings
+
+from flows import automations
+from foresight.errors import UserError
+
+POOL = "foresight"
+NIGHTLY = "research-program/nightly"
+TIMEZONE = "foresight_timezone"  # a Prefect variable; deployments/prefect.yaml reads it
+CHECKOUT = Path(__file__).parents[1]
+DEPLOYMENTS = CHECKOUT / "deployments" / "prefect.yaml"
+
+
+def deploy(file: Path = DEPLOYMENTS) -> str:
+    """Work pool, time zone, deployments, automations. Returns one line that says what was done."""
+    with get_client(sync_client=True) as client:
+        zone = _zone(client)
+        try:
+            client.read_work_pool(POOL)
+        except ObjectNotFound:
+            client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+        switched_on = _nightly_switch(client)
+        _prefect_deploy(file)
+        if switched_on:
+            _nightly_switch(client, turn_on=True)
+        names = client.read_deployments()
+    automations.install([automations.zombies(get_current_settings().flows.heartbeat_frequency or 180)])
+    return (
+        f"{len(names)} deployments; the nightly runs at 02:00 {zone} and is switched {'on' if switched_on else 'off'}"
+    )
+
+
+def _zone(client: SyncPrefectClient) -> str:
+    """The team's time zone, a variable of the server; if nobody has set it, this machine's is entered there."""
+    try:
+        known = client.read_variable_by_name(TIMEZONE)
+    except ObjectNotFound:
+        known = None
+    zone = str(known.value) if known else _own_zone()
+    try:
+        ZoneInfo(zone)
+    except (ValueError, OSError) as error:
+        raise UserError(
+            f"'{zone}' is no time zone. Set one: prefect variable set {TIMEZONE} Europe/Berlin --overwrite"
+        ) from error
+    if known is None:
+        client.create_variable(VariableCreate(name=TIMEZONE, value=zone))
+    return zone
+
+
+def _own_zone() -> str:
+    link = os.path.realpath("/etc/localtime")
+    return os.environ.get("TZ") or (link.split("zoneinfo/")[-1] if "zoneinfo/" in link else "UTC")
+
+
+def _nightly_switch(client: SyncPrefectClient, *, turn_on: bool = False) -> bool:
+    """Whether the nightly's schedule is active; and if wanted, make it so."""
+    try:
+        nightly = client.read_deployment_by_name(NIGHTLY)
+    except ObjectNotFound:
+        return False
+    if turn_on:
+        for schedule in nightly.schedules:
+            client.update_deployment_schedule(nightly.id, schedule.id, active=True)
+    return turn_on or any(schedule.active for schedule in nightly.schedules)
+
+
+def _prefect_deploy(file: Path) -> None:
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
+    options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "cwd": CHECKOUT, "env": {**os.environ, "COLUMNS": "200"}}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    said = done.stdout + done.stderr
+    if done.returncode != 0 or "Error" in said:
+        last = [line for line in said.splitlines() if line.strip()][-8:]
+        raise UserError(f"`prefect deploy --all --prefect-file {file}` failed:\n  " + "\n  ".join(last))
+
+
+def main() -> None:
+    try:
+        print(deploy())
+    except UserError as error:
+        print(f"foresight: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
