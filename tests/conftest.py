@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from modal_plane.fixture import plane  # noqa: F401  (a fixture)
 
 from foresight.home import Home
 

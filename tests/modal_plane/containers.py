@@ -1,0 +1,295 @@
+"""Containers: each a process of its own that runs Modal's real entrypoint, `python -m modal._container_entrypoint`.
+
+It speaks to the plane over a Unix socket of its own, sees what was mounted (and not this checkout), and dies with
+the plane. How it ends decides what becomes of the input it held: an answer finishes it, a preemption or a crash
+queues the same input again, a timeout is an attempt, a cancel is the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.empty_pb2 import Empty
+from grpclib.server import Server
+from modal_proto import api_pb2
+
+from .rpc import Caller, Service
+from .store import App, Call, Container, Function, Secret
+
+if TYPE_CHECKING:
+    from .plane import Plane
+
+Result = api_pb2.GenericResult
+SANDBOX = Path(__file__).with_name("sandbox.py")
+STDOUT, STDERR, SYSTEM = 1, 2, 3
+HEARTBEAT_S = 15.0
+LINE_LIMIT = 16 * 1024 * 1024
+
+
+class Running:
+    def __init__(self, plane: Plane, function: Function) -> None:
+        self.plane = plane
+        self.id = plane.store.new_id("ta")
+        self.function = Function(**vars(function))  # as it was deployed when the container started
+        self.folder = plane.folder / "containers" / self.id
+        self.record = Container(self.id, function.id, function.name, function.gpu, time.time())
+        self.call: Call | None = None
+        self.took_an_input = False
+        self.retiring = False
+        self.idle = False
+        self.ending = ""  # why the plane made it end, if it did
+        self.start_failure: Result | None = None
+        self.cancel_input = asyncio.Event()
+        self.inputs_may_have_come = asyncio.Event()
+        self.process: asyncio.subprocess.Process | None = None
+        self.runs: asyncio.Task[None] | None = None
+        self.timers: list[asyncio.TimerHandle] = []
+
+    # Its life
+
+    async def run(self) -> None:
+        self.folder.mkdir(parents=True)
+        socket = Server([Service(self.plane, self)])
+        try:
+            await socket.start(path=str(self.folder / "socket"))
+            spec = self._prepare()
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, str(SANDBOX), str(spec), stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, limit=LINE_LIMIT,
+                start_new_session=True, cwd="/",
+            )  # fmt: skip
+            self.record.pid = self.process.pid
+            self.plane.store.save(self.record)
+            assert self.process.stdout
+            assert self.process.stderr
+            await asyncio.gather(self._read(self.process.stdout, STDOUT), self._read(self.process.stderr, STDERR))
+            self.record.exit_code = await self.process.wait()
+        finally:
+            for timer in self.timers:
+                timer.cancel()
+            self._signal(signal.SIGKILL)
+            self.record.stopped_at = time.time()
+            self.plane.store.save(self.record)
+            self.plane.volumes.unmount(self)
+            self._settle()
+            socket.close()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _settle(self) -> None:
+        """It is gone; what it held goes on elsewhere."""
+        call, self.call = self.call, None
+        failed = self.record.exit_code != 0 or self.start_failure is not None
+        if call is not None:
+            ended_by = self.ending or "crashed"
+            self.plane.calls.stopped(call, self.id, ended_by)
+            if call.state == "running" and call.executions[-1].task_id == self.id:
+                crashes = sum(1 for e in call.executions if e.ended_by in ("crashed", "out_of_memory"))
+                delay_s = 0.0 if ended_by == "preempted" else self.plane.settings.crash_backoff_s * 2 ** min(crashes, 6)
+                if ended_by in ("crashed", "out_of_memory"):
+                    self.say(f"Runner failed with exit code: {self.record.exit_code}", call)
+                self.plane.calls.requeue(call, delay_s)
+        self.plane.scheduler.ended(self, self.took_an_input, failed and self.ending not in ("retired", "preempted"))
+
+    async def _read(self, pipe: asyncio.StreamReader, descriptor: int) -> None:
+        async for line in pipe:
+            text = line.decode(errors="replace")
+            self.say(text, self.call, descriptor)
+            self.plane.strikes.printed(self, text)
+
+    def say(self, text: str, call: Call | None = None, descriptor: int = SYSTEM) -> None:
+        self.plane.logs.add(self.function.app_id, self.function, call, self.id, descriptor, text)
+
+    def _prepare(self) -> Path:
+        """What the process starts with, as files."""
+        definition = self.function.definition
+        app = self.plane.store.find(App, self.function.app_id)
+        assert app is not None
+        arguments = api_pb2.ContainerArguments(
+            task_id=self.id, function_id=self.function.id, app_id=app.id, function_def=definition,
+            environment_name=app.environment, app_layout=self.plane.functions.layout(app),
+        )  # fmt: skip
+        (self.folder / "arguments").write_bytes(arguments.SerializeToString())
+        environment, binds = self.plane.images.prepare(self.folder, definition)
+        binds |= self.plane.volumes.mount(self)
+        for id in definition.secret_ids:
+            secret = self.plane.store.find(Secret, id)
+            environment |= secret.values if secret else {}
+        environment |= {
+            "MODAL_SERVER_URL": f"unix://{self.folder / 'socket'}",
+            "MODAL_CONTAINER_ARGUMENTS_PATH": str(self.folder / "arguments"),
+            "MODAL_IS_REMOTE": "1",
+            "MODAL_TASK_ID": self.id,
+            "MODAL_IMAGE_ID": definition.image_id,
+            "MODAL_ENVIRONMENT": app.environment,
+            "MODAL_CONFIG_PATH": "/nonexistent",
+            "MODAL_CLOUD_PROVIDER": "CLOUD_PROVIDER_PLANE",
+            "MODAL_REGION": "loopback",
+            "MODAL_PLANE_MOUNTS": json.dumps(binds),
+        }
+        spec = {
+            "binds": binds, "hide": [str(path) for path in self.plane.hidden], "environment": environment,
+            "keep": [sys.prefix, sys.base_prefix, str(self.plane.folder)], "new_root": str(self.folder / "root"),
+            "command": [sys.executable, "-u", "-m", "modal._container_entrypoint"], "parent": os.getpid(),
+        }  # fmt: skip
+        path = self.folder / "spec.json"
+        path.write_text(json.dumps(spec))
+        return path
+
+    # What the plane does to it
+
+    def _signal(self, number: int) -> None:
+        if self.record.pid:
+            try:
+                os.killpg(self.record.pid, number)
+            except ProcessLookupError:
+                return
+
+    def _later(self, delay_s: float, what: Any, *arguments: Any) -> None:
+        self.timers.append(asyncio.get_running_loop().call_later(delay_s, what, *arguments))
+
+    def kill(self, why: str) -> None:
+        """Nothing of it runs on: what was not committed is lost."""
+        self.ending = why
+        self._signal(signal.SIGKILL)
+
+    def preempt(self, grace_s: float | None = None) -> None:
+        """SIGINT, then a time to leave in order, then SIGKILL; its input starts again in another container."""
+        self.ending = self.ending or "preempted"
+        self.retiring = True
+        if self.process and self.process.returncode is None:
+            self.process.send_signal(signal.SIGINT)
+        self._later(self.plane.settings.grace_s if grace_s is None else grace_s, self._signal, signal.SIGKILL)
+
+    def out_of_memory(self) -> None:
+        self.say("Container ran out of memory and was killed.", self.call)
+        self.kill("out_of_memory")
+
+    def interrupt_input(self, why: str, terminate: bool = False) -> None:
+        """The input is to be given up (cancelled, timed out); a container that does not listen is killed."""
+        call = self.call
+        if terminate:
+            return self.kill(why)
+        self.cancel_input.set()
+
+        def give_up() -> None:
+            if call is not None and self.call is call:
+                self.kill(why)
+
+        self.interrupted_by = why
+        return self._later(self.plane.settings.grace_s, give_up)
+
+    def retire(self) -> None:
+        """It takes no more inputs and leaves when it has none."""
+        self.retiring = True
+        self.inputs_may_have_come.set()
+
+    interrupted_by = ""
+
+    def timed_out(self, call: Call) -> None:
+        if self.call is not call:
+            return
+        timeout_s = self.function.definition.timeout_secs
+        self.say(f"Task's current input {call.input_id} hit its timeout of {timeout_s}s", call)
+        text = f"Task's current input {call.input_id} hit its timeout of {timeout_s}s"
+        self.plane.calls.fail_or_retry(call, Result(status=Result.GENERIC_STATUS_TIMEOUT, exception=text))
+        self.retiring = True
+        self.interrupt_input("timeout")
+
+
+class Containers:
+    """What a container asks of the plane."""
+
+    def __init__(self, plane: Plane) -> None:
+        self.plane = plane
+
+    async def container_hello(self, request: Empty, caller: Caller) -> Empty:
+        return Empty()
+
+    async def container_heartbeat(
+        self, request: api_pb2.ContainerHeartbeatRequest, caller: Caller
+    ) -> api_pb2.ContainerHeartbeatResponse:
+        task = caller.task
+        assert task
+        try:
+            await asyncio.wait_for(task.cancel_input.wait(), HEARTBEAT_S)
+        except TimeoutError:
+            return api_pb2.ContainerHeartbeatResponse()
+        task.cancel_input.clear()
+        event = api_pb2.CancelInputEvent(input_ids=[task.call.input_id] if task.call else [])
+        return api_pb2.ContainerHeartbeatResponse(cancel_input_event=event)
+
+    async def function_get_inputs(
+        self, request: api_pb2.FunctionGetInputsRequest, caller: Caller
+    ) -> api_pb2.FunctionGetInputsResponse:
+        task = caller.task
+        assert task
+        definition = task.function.definition
+        window = definition.autoscaler_settings.scaledown_window or definition.task_idle_timeout_secs or 60
+        until = time.monotonic() + min(float(window), self.plane.settings.idle_s)
+        while True:
+            task.inputs_may_have_come.clear()
+            call = self.plane.scheduler.take(task)
+            if call is not None:
+                break
+            task.idle = True
+            if task.retiring or time.monotonic() >= until:
+                task.ending, task.retiring = task.ending or "retired", True
+                return api_pb2.FunctionGetInputsResponse(inputs=[api_pb2.FunctionGetInputsItem(kill_switch=True)])
+            try:
+                await asyncio.wait_for(task.inputs_may_have_come.wait(), until - time.monotonic())
+            except TimeoutError:
+                continue
+        task.idle, task.took_an_input, task.call, task.interrupted_by = False, True, call, ""
+        self.plane.calls.started(call, task.id)
+        if definition.timeout_secs:
+            task._later(definition.timeout_secs, task.timed_out, call)
+        self.plane.strikes.started(task)
+        item = api_pb2.FunctionGetInputsItem(
+            input_id=call.input_id, input=api_pb2.FunctionInput.FromString(call.input), function_call_id=call.id,
+            function_call_invocation_type=call.invocation, retry_count=call.retry_count,
+        )  # type: ignore[arg-type]  # fmt: skip
+        return api_pb2.FunctionGetInputsResponse(inputs=[item])
+
+    async def function_put_outputs(self, request: api_pb2.FunctionPutOutputsRequest, caller: Caller) -> Empty:
+        task = caller.task
+        assert task
+        for item in request.outputs:
+            if task.call and task.call.input_id == item.input_id:
+                call, task.call = task.call, None
+                self.plane.calls.stopped(call, task.id, task.interrupted_by or "output")
+                self.plane.calls.output(task, item)
+        return Empty()
+
+    async def task_result(self, request: api_pb2.TaskResultRequest, caller: Caller) -> Empty:
+        """The container could not even start: its code does not import, a dependency is not there."""
+        assert caller.task
+        caller.task.start_failure = request.result
+        return Empty()
+
+    async def container_stop(self, request: api_pb2.ContainerStopRequest, caller: Caller) -> Empty:
+        task = self.plane.scheduler.running.get(request.task_id)
+        if task and request.graceful:
+            task.retire()
+        elif task:
+            task.preempt()
+        return Empty()
+
+
+def environment_of(commands: list[str]) -> dict[str, str]:
+    """What an image's ENV lines set."""
+    found: dict[str, str] = {}
+    for command in commands:
+        match = re.match(r"ENV\s+([A-Za-z_]\w*)[= ](.*)", command)
+        if match:
+            value = match.group(2).strip()
+            found[match.group(1)] = value[1:-1] if value[:1] in "'\"" and value[-1:] == value[:1] else value
+    return found

@@ -1,0 +1,122 @@
+"""The plane as a whole: its state, its rooms, its sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from grpclib.server import Server
+
+from .admin import Admin
+from .apps import Apps
+from .blobs import Blobs
+from .calls import Calls
+from .containers import Containers
+from .dicts import Dicts
+from .faults import Faults
+from .functions import Functions
+from .images import Images
+from .logs import Logs
+from .rpc import Service, methods_of
+from .scheduler import Scheduler
+from .store import Call, Store
+from .strikes import Strikes
+from .volume_files import VolumeFiles
+from .volumes import Volumes
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Settings:
+    """What a test may set, at the start or later."""
+
+    max_containers: int = 8  # of all functions together
+    idle_s: float = 2.0  # a container waits no longer than this for its next input
+    grace_s: float = 5.0  # between SIGINT and SIGKILL; the real service gives 30
+    crash_backoff_s: float = 0.2  # doubles with each crash in a row
+    deduplicates: bool = True  # a FunctionMap that the client sends again is one call
+
+
+class Plane:
+    def __init__(self, folder: Path, port: int, **settings: Any) -> None:
+        self.folder = folder.resolve()
+        self.port = port
+        self.http_url = ""
+        self.settings = Settings(**settings)
+        self.hidden = [CHECKOUT]
+        self.store = Store(self.folder)
+        self.faults = Faults()
+        self.strikes = Strikes(self)
+        self.scheduler = Scheduler(self)
+        self.logs = Logs(self)
+        self.blobs = Blobs(self)
+        self.images = Images(self)
+        self.apps = Apps(self)
+        self.functions = Functions(self)
+        self.calls = Calls(self)
+        self.volumes = Volumes(self)
+        self.admin = Admin(self)
+        rooms = [
+            self.logs, self.blobs, self.images, self.apps, self.functions, self.calls, self.volumes, VolumeFiles(self),
+            Dicts(self), Containers(self),
+        ]  # fmt: skip
+        self.methods = methods_of(rooms)
+        self.server: Server | None = None
+
+    async def open(self) -> None:
+        self.server = Server([Service(self)])
+        await self.server.start("127.0.0.1", self.port)
+
+    def close_port(self) -> None:
+        """Every connection from outside is cut; containers, on sockets of their own, notice nothing."""
+        if self.server:
+            self.server.close()
+            for handler in list(self.server._handlers):
+                handler.close()
+            for protocol in list(getattr(self.server, "_protocols", [])):
+                protocol.connection._transport.abort()
+            self.server = None
+
+    async def outage(self, seconds: float) -> None:
+        self.close_port()
+        await asyncio.sleep(seconds)
+        await self.open()
+
+    def _resume(self) -> None:
+        """What ran when the last plane died was lost with it: its inputs start again, as after a preemption."""
+        for call in self.store.all(Call):
+            if call.state == "running":
+                self.calls.stopped(call, call.executions[-1].task_id, "plane_lost")
+                self.calls.requeue(call)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        app = web.Application(client_max_size=2**32)
+        app.add_routes(self.blobs.routes() + self.admin.routes())
+        runner = web.AppRunner(app)
+        await runner.setup()
+        known = self.folder / "plane.json"
+        port = json.loads(known.read_text())["http_port"] if known.exists() else 0
+        site = web.TCPSite(runner, "127.0.0.1", port)
+        await site.start()
+        http_port = runner.addresses[0][1]
+        self.http_url = f"http://127.0.0.1:{http_port}"
+        self._resume()
+        await self.open()
+        temporary = known.with_suffix(".part")
+        temporary.write_text(
+            json.dumps({"port": self.port, "http_port": http_port, "pid": os.getpid(), "since": time.time()})
+        )
+        temporary.replace(known)
+        scheduling = asyncio.create_task(self.scheduler.run())
+        await stop.wait()
+        self.close_port()
+        await self.scheduler.close()
+        await scheduling
+        await runner.cleanup()
