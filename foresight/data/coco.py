@@ -1,4 +1,4 @@
-"""R2: COCO val2017, one object an image (e1_4 in `real`).
+"""R2: COCO val2017: its files, and one object an image (e1_4 in `real`); `coco_objects` has whole images.
 
 A crop is a square window of the image with one annotated object wholly inside, at a random place and scale, and at
 most a small part of any other object beside it. The image is the source. Its licence is that of the photograph on
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,50 +37,71 @@ _TRIES = 20  # windows tried an object
 Box = tuple[float, float, float, float]  # x, y, width, height, px, as COCO has them
 
 
+@dataclass(frozen=True)
+class Instances:
+    """The annotations, and the folder of the images."""
+
+    folder: Path
+    images: Mapping[str, Mapping[str, Any]]  # by id
+    annotations: Mapping[int, Sequence[Mapping[str, Any]]]  # by the image's id; none for an image without
+    categories: Mapping[int, str]
+    licences: Mapping[int, str]
+
+
+def read_instances(root: Path | None) -> Instances:
+    """Raises `UserError` if files are missing."""
+    names = ("annotations/instances_val2017.json", "instances_val2017.json")
+    content = json.loads(COCO.require(root, names, "the annotations").read_text())
+    by_image: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+    for annotation in content["annotations"]:
+        by_image[annotation["image_id"]].append(annotation)
+    return Instances(
+        folder=COCO.require(root, ("val2017", "images/val2017", "images"), "the images"),
+        images={str(image["id"]): image for image in content["images"]},
+        annotations=by_image,
+        categories={category["id"]: category["name"] for category in content["categories"]},
+        licences={one["id"]: f"{one['name']} ({one['url']})" for one in content.get("licenses", [])},
+    )
+
+
+def source_of(image: Mapping[str, Any], instances: Instances) -> Source:
+    """An image as a source, with the licence of its photograph."""
+    licence = instances.licences.get(image.get("license", -1), "not stated")
+    return Source(origin=f"COCO val2017, {image['file_name']}", licence=licence)
+
+
 def make(parameters: CocoSingleObjectParameters, root: Path | None) -> Iterator[Sample]:
     """One crop an image. Labels: `category`, `box` ([x0, y0, x1, y1] in 0..1 of the crop), `image_id`.
 
     Raises `UserError` if files are missing or fewer than `n` images have an object that can stand alone.
     """
-    names = ("annotations/instances_val2017.json", "instances_val2017.json")
-    instances = json.loads(COCO.require(root, names, "the annotations").read_text())
-    folder = COCO.require(root, ("val2017", "images/val2017", "images"), "the images")
-    categories = {category["id"]: category["name"] for category in instances["categories"]}
-    licences = {licence["id"]: f"{licence['name']} ({licence['url']})" for licence in instances.get("licenses", [])}
-    by_image: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
-    for annotation in instances["annotations"]:
-        by_image[annotation["image_id"]].append(annotation)
-    images = {str(image["id"]): image for image in instances["images"]}
-
+    instances = read_instances(root)
     made = 0
-    for image_id in order(images.keys() - set(parameters.exclude), parameters.seed):
+    for image_id in order(instances.images.keys() - set(parameters.exclude), parameters.seed):
         if made == parameters.n:
             return
-        image = images[image_id]
+        image = instances.images[image_id]
         rng = np.random.default_rng(generator_seed(image_id, parameters.seed))
-        chosen = _choose(by_image[image["id"]], image["width"], image["height"], rng)
+        chosen = _choose(instances.annotations[image["id"]], image["width"], image["height"], rng)
         if chosen is None:
             continue
         annotation, (left, top, side) = chosen
-        path = COCO.require(folder, (image["file_name"],), "an image that the annotations list")
+        path = COCO.require(instances.folder, (image["file_name"],), "an image that the annotations list")
         with Image.open(path) as picture:
             crop = picture.convert("RGB").resize(
                 (parameters.side, parameters.side), Image.Resampling.LANCZOS, (left, top, left + side, top + side)
             )
         x, y, width, height = annotation["bbox"]
         box = [(x - left) / side, (y - top) / side, (x + width - left) / side, (y + height - top) / side]
-        source = Source(
-            origin=f"COCO val2017, {image['file_name']}", licence=licences.get(image.get("license"), "not stated")
-        )
         labels = {
-            "category": categories[annotation["category_id"]],
+            "category": instances.categories[annotation["category_id"]],
             "box": [float(np.clip(edge, 0, 1)) for edge in box],
             "image_id": image["id"],
         }
-        yield Sample(f"coco-{image_id}", image_id, source, np.asarray(crop), labels)
+        yield Sample(f"coco-{image_id}", image_id, source_of(image, instances), np.asarray(crop), labels)
         made += 1
     if made < parameters.n:
-        raise COCO.too_few(parameters.n, made, folder, "images with an object that stands alone")
+        raise COCO.too_few(parameters.n, made, instances.folder, "images with an object that stands alone")
 
 
 def _choose(

@@ -66,7 +66,10 @@ class Dataset:
         return self.manifest.groups
 
     def labels(self, name: str) -> np.ndarray:
-        """One label of every item: [N], or [N, 4] for `box`. Raises `KeyError` if an item lacks it."""
+        """One label of every item: [N], or [N, 4] for `box`. Raises `KeyError` if an item lacks it.
+
+        Labels of several objects (`boxes` and those beside it) differ in length: `foresight.data.objects` reads them.
+        """
         try:
             return np.array([item.labels[name] for item in self.manifest.items])
         except KeyError:

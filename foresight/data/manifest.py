@@ -86,8 +86,22 @@ class Item(_Frozen):
     source: str = Field(description="A key of the manifest's `sources`.")
     sha256: str = Field(description="Of the pixels, uint8, C order.")
     labels: Mapping[str, Label] = Field(
-        default_factory=dict, description="E.g. `shape`, `colour`, `frame`; `box` is [x0, y0, x1, y1] in 0..1."
+        default_factory=dict,
+        description="E.g. `shape`, `frame`; `box` is [x0, y0, x1, y1] in 0..1, `boxes` a list of them.",
     )
+
+    @model_validator(mode="after")
+    def _one_entry_an_object(self) -> Item:
+        """Several objects: every list beside `boxes` describes the same objects in the same order."""
+        if "boxes" not in self.labels:
+            return self
+        boxes = self.labels["boxes"]
+        if not isinstance(boxes, list) or not all(_is_box(box) for box in boxes):
+            raise ValueError(f"{self.id}: `boxes` has something that is no [x0, y0, x1, y1] with 0 <= x0 < x1 <= 1")
+        for name, label in self.labels.items():
+            if isinstance(label, list) and name != "box" and len(label) != len(boxes):
+                raise ValueError(f"{self.id} has {len(boxes)} boxes and {len(label)} entries of `{name}`")
+        return self
 
 
 class Manifest(_Frozen):
@@ -115,6 +129,13 @@ class Manifest(_Frozen):
     def groups(self) -> list[str]:
         """The source of each item, length n."""
         return [item.source for item in self.items]
+
+
+def _is_box(value: object) -> bool:
+    if not isinstance(value, list) or len(value) != 4:
+        return False
+    x0, y0, x1, y1 = value
+    return 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1
 
 
 def content_sha256(shape: Iterable[int], items: Iterable[Item], sources: Mapping[str, Source]) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from foresight.errors import UserError
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     from foresight.data.manifest import Source
 
-Label = str | int | float | list[float]
+Label = str | int | float | list[int] | list[float] | list[str] | list[list[float]]
+"""A list has one entry an object (`boxes`, `categories`, … of `foresight.data.objects`), but for `box`, which is one
+object's four edges."""
 
 STAND_IN_SEEDS_FROM = 1_000_000
 """Generator seeds from here on belong to the training of the stand-in models; whatever they draw counts as train."""
@@ -84,6 +86,49 @@ class CategoriesParameters(Parameters):
     )
 
 
+class SeveralObjectsParameters(Parameters):
+    """D4, D5: some shapes that do not overlap, of one class each; number, class, size and place are independent."""
+
+    n: int = Field(ge=1)
+    side: int = Field(default=448, ge=28, le=2048)
+    most: int = Field(default=3, ge=1, le=5, description="Objects a picture, from 1 on: 3 in D4, 5 in D5.")
+    shortest: float = Field(default=30, ge=16, description="Of an object's side, in 448ths of the picture's: D5 20.")
+    longest: float = Field(default=79, le=200, description="The same: D5 99.")
+    classes: Literal["shape", "shape_and_colour"] = Field(
+        default="shape",
+        description="`shape`: 3 classes in 6 colours that mean nothing (D4). `shape_and_colour`: 3 shapes x 4 colours "
+        "are 12 classes (D5).",
+    )
+    background: Literal["white", "textured"] = Field(default="white", description="`white` is as published.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SeveralObjectsParameters:
+        if self.shortest > self.longest:
+            raise ValueError(f"shortest {self.shortest:g} is more than longest {self.longest:g}")
+        return self
+
+
+class TexturesParameters(Parameters):
+    """D6: five textures, one as ground and another on a patch of known box; none is drawn twice."""
+
+    n: int = Field(ge=1)
+    side: int = Field(default=448, ge=28, le=2048)
+    finest: float = Field(
+        default=32, ge=4, le=64, description="Periods across a picture at most: 32 are 14 px each at 448 px."
+    )
+
+
+class CocoObjectsParameters(Parameters):
+    """R2: whole COCO val2017 images with all their objects, letterboxed into a square."""
+
+    n: int = Field(ge=1, description="Images.")
+    most: int | None = Field(default=None, ge=1, description="Leave out images with more objects (crowds apart).")
+    shortest: float = Field(
+        default=0, ge=0, le=448, description="Leave out images with an object shorter than this, in 448ths of the side."
+    )
+    exclude: list[str] = Field(default=[], description="Sources (image ids) to leave out.")
+
+
 class CocoSingleObjectParameters(Parameters):
     """R2: a square crop of a COCO val2017 image around one object, one crop an image."""
 
@@ -118,6 +163,9 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe("photographs", 1, PhotographsParameters, "foresight.data.crops:make"),
         Recipe("single_object", 1, SingleObjectParameters, "foresight.data.synthetic:make_single_object"),
         Recipe("categories", 1, CategoriesParameters, "foresight.data.synthetic:make_categories"),
+        Recipe("several_objects", 1, SeveralObjectsParameters, "foresight.data.several:make"),
+        Recipe("textures", 1, TexturesParameters, "foresight.data.textures:make"),
+        Recipe("coco_objects", 1, CocoObjectsParameters, "foresight.data.coco_objects:make", raw="coco"),
         Recipe("coco_single_object", 1, CocoSingleObjectParameters, "foresight.data.coco:make", raw="coco"),
         Recipe("ssv2_frames", 1, SSv2FramesParameters, "foresight.data.ssv2:make", raw="ssv2"),
     )

@@ -59,7 +59,7 @@ def make_single_object(parameters: SingleObjectParameters, root: Path | None = N
         backdrop = (
             textured_background(rng, parameters.side)
             if parameters.background == "textured"
-            else _plain_background(parameters.side)
+            else plain_background(rng, parameters.side)
         )
         pixels, box = _draw(backdrop, shape, COLOURS[colour], centre, radius)
         yield _sample(f"D1{parameters.variant}", parameters.seed, index, pixels, _labels(shape, colour, box))
@@ -74,7 +74,7 @@ def make_categories(parameters: CategoriesParameters, root: Path | None = None) 
         colour = CATEGORY_COLOURS[category] if parameters.colour == "by_category" else any_colour
         centre = rng.uniform(50, 174, size=2)
         radius = rng.uniform(30, 60)
-        pixels, box = _draw(_plain_background(parameters.side), category, COLOURS[colour], centre, radius)
+        pixels, box = _draw(plain_background(rng, parameters.side), category, COLOURS[colour], centre, radius)
         yield _sample("D2", parameters.seed, index, pixels, {**_labels(category, colour, box), "category": category})
 
 
@@ -84,9 +84,9 @@ def textured_background(rng: np.random.Generator, side: int) -> np.ndarray:
     Its channels differ by some 60 at most where those of a coloured object differ by 255: the object stands out.
     """
     base = rng.uniform(80, 190) + rng.uniform(-24, 24, size=(3, 3, 3))
-    backdrop = _enlarge(base, side)
+    backdrop = enlarge(base, side)
     for cells, amplitude in ((7, 16), (28, 14), (56, 10)):
-        backdrop += _enlarge(rng.uniform(-amplitude, amplitude, size=(cells, cells, 1)), side)
+        backdrop += enlarge(rng.uniform(-amplitude, amplitude, size=(cells, cells, 1)), side)
     return np.clip(np.rint(backdrop), 0, 255).astype(np.uint8)
 
 
@@ -135,15 +135,21 @@ def _draw(
     backdrop: np.ndarray, shape: str, colour: tuple[int, int, int], centre: np.ndarray, radius: float
 ) -> tuple[np.ndarray, list[float]]:
     coverage, box = shape_mask(shape, centre, radius, len(backdrop))
+    return paint(backdrop, coverage, colour), box
+
+
+def paint(backdrop: np.ndarray, coverage: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    """uint8 [side, side, 3]: one colour over the backdrop, as much of it as `coverage` (0..1) says."""
     blended = backdrop + coverage[:, :, None] * (np.array(colour, dtype=np.float32) - backdrop)
-    return np.rint(blended).astype(np.uint8), box
+    return np.rint(blended).astype(np.uint8)
 
 
-def _plain_background(side: int) -> np.ndarray:
+def plain_background(rng: np.random.Generator, side: int) -> np.ndarray:
+    """White, uint8 [side, side, 3], in the place of `textured_background`; nothing of it is random."""
     return np.full((side, side, 3), 255, dtype=np.uint8)
 
 
-def _enlarge(grid: np.ndarray, side: int) -> np.ndarray:
+def enlarge(grid: np.ndarray, side: int) -> np.ndarray:
     """[h, w, C] to float64 [side, side, C], bicubic."""
     channels = [
         np.asarray(Image.fromarray(grid[:, :, c].astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC))
