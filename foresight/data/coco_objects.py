@@ -65,7 +65,7 @@ def make(parameters: CocoObjectsParameters, root: Path | None) -> Iterator[Sampl
 
 
 def letterbox(picture: Image.Image, side: int) -> tuple[np.ndarray, tuple[int, int, int, int]]:
-    """The whole picture on a grey square, uint8 [side, side, 3], and its place in it: (left, top, width, height), px."""
+    """The whole picture on a grey square, uint8 [side, side, 3], and where it lies: left, top, width, height in px."""
     longer = max(picture.size)
     width, height = (max(1, round(extent * side / longer)) for extent in picture.size)
     left, top = (side - width) // 2, (side - height) // 2

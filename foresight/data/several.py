@@ -26,7 +26,7 @@ _TRIES = 40  # places tried an object before the picture is drawn anew
 
 
 def make(parameters: SeveralObjectsParameters, root: Path | None = None) -> Iterator[Sample]:
-    """Labels: those of `objects`, and `colours`. Ids of categories count from 1 in the order of shapes, then colours."""
+    """Labels: those of `objects`, and `colours`. Ids of categories count from 1, by shape and then by colour."""
     for index in range(parameters.n):
         rng = np.random.default_rng([parameters.seed, index])
         draw = textured_background if parameters.background == "textured" else plain_background

@@ -139,6 +139,21 @@ class Lpips:
         return features
 
 
+TrunkFeatures = list[list[np.ndarray]]
+
+
+@single_thread()
+@torch.inference_mode()
+def trunk_features(images_NHWC: np.ndarray, *, device: str = "cpu", batch_size: int = 16) -> TrunkFeatures:
+    """A list of batches, each of five layers [n, C, h, w]: what LPIPS compares, unit channel vectors at each place."""
+    images = _checked(images_NHWC, "given")
+    net, batches = _alexnet(device), []
+    for start in range(0, len(images), batch_size):
+        part = torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size].transpose(0, 3, 1, 2)))
+        batches.append([layer.cpu().numpy() for layer in net.features(part.float().to(device))])
+    return batches
+
+
 def lpips_scores(a_NHWC: np.ndarray, b_NHWC: np.ndarray, *, device: str = "cpu") -> np.ndarray:
     """[N] float64, 0 for equal pictures. For several candidates of the same originals use `Lpips`."""
     return Lpips(a_NHWC, device=device).scores(b_NHWC)

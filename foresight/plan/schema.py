@@ -223,9 +223,7 @@ class ModelChoice(Frozen):
 class DataChoice(Frozen):
     """Which recipe of `foresight.data` makes a data set, and with what."""
 
-    recipe: Id = Field(
-        description="Any of `foresight.data.recipes`: `photographs`, `several_objects`, `ssv2_frames`, …"
-    )
+    recipe: Id = Field(description="One of `foresight.data.recipes`: `photographs`, `textures`, `ssv2_frames`, …")
     parameters: Block = Field(default_factory=dict, description="Keyword arguments of the recipe.")
 
 

@@ -1,4 +1,4 @@
-"""Several objects an item: exact boxes, nothing hidden, no item that depends on the others, labels that fit together."""
+"""Several objects an item: exact boxes, nothing hidden, items that depend on no other, labels that fit together."""
 
 from __future__ import annotations
 
@@ -60,6 +60,11 @@ def test_an_area_is_the_objects_and_not_its_boxs():
             assert area == pytest.approx((box[2] - box[0]) * (box[3] - box[1]) * part, rel=0.06)
 
 
+def named(items, label: str) -> set:
+    """(label, category) of every object."""
+    return {pair for item in items for pair in zip(item.labels[label], item.labels["categories"], strict=True)}
+
+
 def test_twelve_classes_are_shape_and_colour_and_three_are_shape_alone():
     items = drawn(150, most=5, classes="shape_and_colour")
     pairs = {
@@ -67,9 +72,7 @@ def test_twelve_classes_are_shape_and_colour_and_three_are_shape_alone():
     }
     assert len(pairs) == 12
     assert {number for number, _ in pairs} == set(range(1, 13))
-    few = {
-        (c, s) for item in drawn(150) for c, s in zip(item.labels["colours"], item.labels["categories"], strict=True)
-    }
+    few = named(drawn(150), "colours")
     assert len({shape for _, shape in few}) == 3
     assert len(few) == 18, "colour is independent of the class"
 
