@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from foresight.compute.step import Step
+from foresight.compute.gpus import CPU, GPU_CLASSES
+from foresight.compute.rates import Rates
+from foresight.compute.step import Resources, Step
 from foresight.results.record import Cause
 
 CallState = Literal["running", "finished", "lost"]
@@ -26,6 +28,18 @@ class Call:
     def label(self) -> str:
         first = self.steps[0].label
         return first if len(self.steps) == 1 else f"{first} +{len(self.steps) - 1}"
+
+    @property
+    def resources(self) -> Resources:
+        """What its container needs: the largest class and memory of its steps, and their time one after another."""
+        wanted = [step.resources for step in self.steps]
+        deadlines = [each.deadline_s for each in wanted]
+        return Resources(
+            device=max((each.device for each in wanted), key=[CPU, *GPU_CLASSES].index),
+            timeout_s=sum(each.timeout_s for each in wanted),
+            deadline_s=None if None in deadlines else sum(each for each in deadlines if each is not None),
+            memory_gb=max(each.memory_gb for each in wanted),
+        )
 
 
 @dataclass(frozen=True)
@@ -55,6 +69,7 @@ class Backend(Protocol):
     """Submit, attach, poll, cancel, logs, outcome. All return at once but `submit`, which may wait for a slot."""
 
     name: str
+    rates: Rates  # what a second of a call costs here
 
     def submit(self, call: Call, *, run_id: str) -> str:
         """Start the call and return its id. The ledger knows it before the work starts."""

@@ -50,6 +50,8 @@ class CallEntry(BaseModel):
     owner: Process | None = Field(default=None, description="The process that submitted it and tidies up after it.")
     submitted_at: str = Field(description="ISO 8601, UTC.")
     ended_at: str | None = None
+    device: str = Field(default="cpu", description="`cpu` or a GPU class.")
+    usd_per_second: float = Field(default=0.0, description="Of its container. Zero for local work.")
     log_path: str | None = Field(
         default=None, description="Relative to FORESIGHT_HOME; None where a service keeps the log."
     )

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-from foresight.compute import ledger
+from foresight.compute import ledger, rates
 from foresight.compute.backend import Call, CallState, LogLine, StepOutcome
 from foresight.compute.causes import Trouble, oom_kills, trouble_of, trouble_of_exit
 from foresight.compute.executors import EXECUTORS
@@ -95,6 +95,7 @@ class LocalBackend:
     """Implements `backend.Backend`. Safe from many threads; close it, or use it in a `with`."""
 
     name = "local"
+    rates = rates.LOCAL
 
     def __init__(
         self,

@@ -233,7 +233,7 @@ class _Planning:
         return {"refresh": self.run_id} if self.job.request.refresh else {}
 
     def _resources(self, kind: Any, sub: SubExperiment | None = None) -> Resources:
-        wanted = self.job.profile.resources_of(kind, sub).model_dump(include={"device", "timeout_s", "memory_gb"})
+        wanted = self.job.profile.resources_of(kind, sub).model_dump(include={*Resources.__dataclass_fields__})
         return Resources(**{key: value for key, value in wanted.items() if value is not None})
 
 

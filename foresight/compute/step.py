@@ -24,6 +24,7 @@ class Resources:
 
     device: str = "cpu"  # `cpu` or a GPU class of the catalogue
     timeout_s: float = 3600.0  # one attempt
+    deadline_s: float | None = None  # all attempts of a run together, from when the first was submitted
     memory_gb: float = 4.0
 
 
