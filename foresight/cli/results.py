@@ -30,7 +30,7 @@ def list_(as_json: AsJson = False) -> None:
         console.print(table.overview(contents))
 
 
-@app.command(help="Findings, criteria with intervals and baselines, verdict.")
+@app.command(help="Findings, criteria with intervals and baselines, published figures beside ours, verdict.")
 def show(
     experiment: Annotated[str, typer.Argument(help="Short name or id, e.g. c1.")],
     as_json: AsJson = False,
@@ -43,7 +43,7 @@ def show(
     if as_json:
         print_json(content)
     else:
-        console.print(table.experiment(content, home.results / experiment_id))
+        console.print(table.experiment(content, home.results / experiment_id, with_published=True))
 
 
 @app.command(help="Every record, artifact, shard and results.yaml against its hash and schema. Exit 1 on a problem.")

@@ -15,6 +15,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from foresight.results import published
 from foresight.results.findings import number
 from foresight.results.gates import GateState
 
@@ -41,16 +42,17 @@ VERDICTS = ("met", "marginal", "not met", "not measured")
 BETTER = {"higher": "≥", "lower": "≤"}
 
 
-def experiment(content: Mapping[str, Any], folder: Path) -> RenderableType:
-    """All that `results show` shows. `folder` is where the results.yaml lies."""
+def experiment(content: Mapping[str, Any], folder: Path, *, with_published: bool = False) -> RenderableType:
+    """What a run ends with, and `results show` shows. `folder` is where the results.yaml lies."""
     title = Text(content.get("title", content["experiment_id"]), style="bold")
     about = f"  {content['experiment_id']} · profile {content.get('profile', 'unknown')} · {content['status']}"
     title.append(about, style="not bold dim")
     parts: list[RenderableType] = [title]
     if content.get("question"):
         parts.append(Text(content["question"], style="italic"))
-    why = reasons(content)
-    parts += [Text(), sub_experiments(content), Text(), criteria(content), Text(), *why, *([Text()] if why else [])]
+    why, figures = reasons(content), published_figures(content) if with_published else None
+    parts += [Text(), sub_experiments(content), *([Text(), figures] if figures else [])]
+    parts += [Text(), criteria(content), Text(), *why, *([Text()] if why else [])]
     parts += [verdict_line(content), *warnings(content), _files(content, folder)]
     return Group(*parts)
 
@@ -79,11 +81,11 @@ def criteria(content: Mapping[str, Any]) -> Table:
     table.add_column("n/seeds", justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for one in content.get("criteria", []):
-        unit = f" {one['unit']}" if one.get("unit") else ""
+        unit_of = f", {one['unit']}" if one.get("unit") else ""
         aim = f" ({number(one['target'])})" if "target" in one else ""
         table.add_row(
-            Text(one["name"]),
-            Text("–" if one["value"] is None else number(one["value"]) + unit),
+            Text(one["name"] + unit_of),
+            Text("–" if one["value"] is None else number(one["value"])),
             Text(_interval(one.get("interval"))),
             Text(f"{BETTER[one['direction']]} {number(one['acceptable'])}{aim}"),
             Text(_baseline(one.get("baseline"))),
@@ -127,6 +129,55 @@ def warnings(content: Mapping[str, Any]) -> Iterator[Text]:
             seen.setdefault(note, []).append(sub_id)
     for note, subs in seen.items():
         yield Text.assemble((f"note      {', '.join(subs)}: ", "dim"), note)
+
+
+def published_figures(content: Mapping[str, Any]) -> RenderableType | None:
+    """The published figures that a metric of ours asks the same as, beside it; letters for why they do not compare.
+
+    None where nothing was published, or nothing of it has a counterpart. The others are in the report.
+    """
+    rows = [row for row in published.beside(content) if row.figure.ours]
+    if not rows:
+        return None
+    letters: dict[str, str] = {}
+    table = _empty()
+    table.add_column("sub-experiment", no_wrap=True)
+    table.add_column("figure", overflow="fold")
+    table.add_column("published", justify="right", no_wrap=True)
+    table.add_column("ours", justify="right", no_wrap=True)
+    table.add_column("but", no_wrap=True)
+    above = ""
+    for row in rows:
+        for reason in row.reasons:
+            letters.setdefault(reason, chr(ord("a") + len(letters)))
+        table.add_row(
+            Text(row.sub_experiment if row.sub_experiment != above else ""),
+            Text(row.figure.name),
+            Text(published_number(row.figure)),
+            Text("–" if row.ours is None else number(row.ours) + unit(row.figure), style="bold"),
+            Text(" ".join(sorted(letters[reason] for reason in row.reasons)), style="dim"),
+        )
+        above = row.sub_experiment
+    source = published.load().source
+    title = Text("published beside ours", style="bold")
+    title.append(f"  {source.repository.removeprefix('https://')} at {source.commit}, unverified", style="not bold dim")
+    if content.get("profile") != "repro":
+        title.append("; repro is the profile to compare with", style="not bold dim")
+    legend = Table.grid(padding=(0, 1))
+    for reason, letter in letters.items():
+        legend.add_row(Text(f"  {letter}", style="dim"), Text(reason, style="dim"))
+    return Group(title, table, legend)
+
+
+def published_number(figure: published.Figure) -> str:
+    """`0.828 (0.808)`: the record's, and in brackets what stands elsewhere; brackets alone where there is no record."""
+    record = "" if figure.record is None else number(figure.record) + unit(figure)
+    elsewhere = "" if figure.elsewhere is None else f"({number(figure.elsewhere)}{unit(figure)})"
+    return f"{record} {elsewhere}".strip()
+
+
+def unit(of: published.Figure) -> str:
+    return f" {of.unit}" if of.unit else ""
 
 
 def overview(contents: Iterable[Mapping[str, Any]]) -> Table:
