@@ -76,7 +76,12 @@ def legend(axes: Axes, columns: int = 1) -> None:
 
 
 def png(made: Figure) -> bytes:
-    """The figure as PNG bytes, without the date and version that would make equal pictures differ."""
+    """The figure as PNG bytes, without the date and version that would make equal pictures differ.
+
+    Its title and caption are in it as text too, so that a page can say in words what it shows.
+    """
     stream = io.BytesIO()
-    made.savefig(stream, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
+    words = {"Title": made.get_suptitle(), "Description": made.get_supxlabel()}
+    metadata = {"Software": None, **{key: " ".join(text.split()) for key, text in words.items()}}
+    made.savefig(stream, format="png", dpi=DPI, facecolor="white", metadata=metadata)
     return stream.getvalue()

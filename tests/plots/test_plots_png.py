@@ -196,3 +196,10 @@ def test_pyplot_is_never_touched():
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         == "False False\n"
     )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_picture_says_in_words_what_it_shows(kind):
+    """So that a report can put the title beside it for who does not see it."""
+    words = Image.open(io.BytesIO(KINDS[kind]())).text  # type: ignore[attr-defined]
+    assert words == {"Title": "A title", "Description": LINE}
