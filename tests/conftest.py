@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from modal_plane.fixture import plane  # noqa: F401  (a fixture)
+from modal_plane.fixture import module_plane, plane  # noqa: F401  (fixtures)
 
 from foresight.home import Home
 

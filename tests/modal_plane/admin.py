@@ -73,6 +73,9 @@ class Admin:
         self.plane.scheduler.wake()
         return asdict(self.plane.settings)
 
+    def do_rates(self, rates: dict[str, str] | None) -> None:
+        self.plane.workspace.rates = rates
+
     def do_outage(self, seconds: float) -> None:
         self.outage = asyncio.get_running_loop().create_task(self.plane.outage(seconds))
 

@@ -33,6 +33,16 @@ class Apps:
         wanted = (name, environment or ENVIRONMENT)
         return next((a for a in self.store.all(App) if (a.name, a.environment) == wanted and not a.stopped), None)
 
+    def lifecycle(self, app: App) -> api_pb2.AppLifecycle:
+        state = api_pb2.APP_STATE_EPHEMERAL if app.ephemeral else api_pb2.APP_STATE_INITIALIZING
+        if app.stopped:
+            state = api_pb2.APP_STATE_STOPPED
+        elif app.name:
+            state = api_pb2.APP_STATE_DEPLOYED
+        return api_pb2.AppLifecycle(
+            app_state=state, created_at=app.created_at, deployed_at=app.deployed_at, version=app.version
+        )
+
     async def client_hello(self, request: Empty, caller: Caller) -> api_pb2.ClientHelloResponse:
         return api_pb2.ClientHelloResponse()
 
@@ -49,9 +59,16 @@ class Apps:
         self, request: api_pb2.AppGetByDeploymentNameRequest, caller: Caller
     ) -> api_pb2.AppGetByDeploymentNameResponse:
         app = self._deployed(request.name, request.environment_name)
-        return api_pb2.AppGetByDeploymentNameResponse(
-            app_id=app.id if app else "", environment_name=request.environment_name or ENVIRONMENT
-        )
+        response = api_pb2.AppGetByDeploymentNameResponse(environment_name=request.environment_name or ENVIRONMENT)
+        if app is not None:
+            response.app_id = app.id
+            response.lifecycle.CopyFrom(self.lifecycle(app))
+        return response
+
+    async def app_get_lifecycle(
+        self, request: api_pb2.AppGetLifecycleRequest, caller: Caller
+    ) -> api_pb2.AppGetLifecycleResponse:
+        return api_pb2.AppGetLifecycleResponse(lifecycle=self.lifecycle(self._app(request.app_id)))
 
     async def app_create(self, request: api_pb2.AppCreateRequest, caller: Caller) -> api_pb2.AppCreateResponse:
         ephemeral = request.app_state in (api_pb2.APP_STATE_EPHEMERAL, api_pb2.APP_STATE_DETACHED)
@@ -68,7 +85,7 @@ class Apps:
     async def app_publish(self, request: api_pb2.AppPublishRequest, caller: Caller) -> api_pb2.AppPublishResponse:
         app = self._app(request.app_id)
         if request.app_state == api_pb2.APP_STATE_DEPLOYED:
-            app.name, app.ephemeral = request.name, False
+            app.name, app.ephemeral, app.deployed_at = request.name, False, time.time()
         app.functions, app.classes = dict(request.function_ids), dict(request.class_ids)
         app.version += 1
         self.store.save(app)

@@ -8,6 +8,7 @@ queues the same input again, a timeout is an attempt, a cancel is the end.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import re
@@ -22,7 +23,9 @@ from google.protobuf.empty_pb2 import Empty
 from grpclib.server import Server
 from modal_proto import api_pb2
 
+from .pipes import Pipe
 from .rpc import Caller, Service
+from .sandbox import REFUSED
 from .store import App, Call, Container, Function, Secret
 
 if TYPE_CHECKING:
@@ -32,7 +35,6 @@ Result = api_pb2.GenericResult
 SANDBOX = Path(__file__).with_name("sandbox.py")
 STDOUT, STDERR, SYSTEM = 1, 2, 3
 HEARTBEAT_S = 15.0
-LINE_LIMIT = 16 * 1024 * 1024
 
 
 class Running:
@@ -48,10 +50,14 @@ class Running:
         self.idle = False
         self.ending = ""  # why the plane made it end, if it did
         self.start_failure: Result | None = None
+        self.escalates = False  # at the first failed start
+        self.last_line = ""
+        self.interrupted_by = ""
         self.cancel_input = asyncio.Event()
         self.inputs_may_have_come = asyncio.Event()
         self.process: asyncio.subprocess.Process | None = None
         self.runs: asyncio.Task[None] | None = None
+        self.pipes: list[Pipe] = []
         self.timers: list[asyncio.TimerHandle] = []
 
     # Its life
@@ -62,21 +68,33 @@ class Running:
         try:
             await socket.start(path=str(self.folder / "socket"))
             spec = self._prepare()
+            self.pipes = [Pipe(functools.partial(self._take, STDOUT)), Pipe(functools.partial(self._take, STDERR))]
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable, str(SANDBOX), str(spec), stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, limit=LINE_LIMIT,
-                start_new_session=True, cwd="/",
-            )  # fmt: skip
+                sys.executable,
+                str(SANDBOX),
+                str(spec),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=self.pipes[0].writing,
+                stderr=self.pipes[1].writing,
+                start_new_session=True,
+                cwd="/",
+            )
+            for pipe in self.pipes:
+                pipe.started()
             self.record.pid = self.process.pid
             self.plane.store.save(self.record)
-            assert self.process.stdout
-            assert self.process.stderr
-            await asyncio.gather(self._read(self.process.stdout, STDOUT), self._read(self.process.stderr, STDERR))
+            if self.plane.settings.background_commit_s:
+                self._later(self.plane.settings.background_commit_s, self._commit_unasked)
             self.record.exit_code = await self.process.wait()
+            if self.record.exit_code == REFUSED:
+                refusal = Result(status=Result.GENERIC_STATUS_INTERNAL_FAILURE, exception=self.last_line)
+                self.start_failure, self.escalates = refusal, True
         finally:
             for timer in self.timers:
                 timer.cancel()
             self._signal(signal.SIGKILL)
+            for pipe in self.pipes:
+                pipe.close()
             self.record.stopped_at = time.time()
             self.plane.store.save(self.record)
             self.plane.volumes.unmount(self)
@@ -99,11 +117,10 @@ class Running:
                 self.plane.calls.requeue(call, delay_s)
         self.plane.scheduler.ended(self, self.took_an_input, failed and self.ending not in ("retired", "preempted"))
 
-    async def _read(self, pipe: asyncio.StreamReader, descriptor: int) -> None:
-        async for line in pipe:
-            text = line.decode(errors="replace")
-            self.say(text, self.call, descriptor)
-            self.plane.strikes.printed(self, text)
+    def _take(self, descriptor: int, line: str) -> None:
+        self.last_line = line.strip()
+        self.say(line, self.call, descriptor)
+        self.plane.strikes.printed(self, line)
 
     def say(self, text: str, call: Call | None = None, descriptor: int = SYSTEM) -> None:
         self.plane.logs.add(self.function.app_id, self.function, call, self.id, descriptor, text)
@@ -156,6 +173,11 @@ class Running:
     def _later(self, delay_s: float, what: Any, *arguments: Any) -> None:
         self.timers.append(asyncio.get_running_loop().call_later(delay_s, what, *arguments))
 
+    def _commit_unasked(self) -> None:
+        """In the middle of whatever the code is doing, as the real service does."""
+        self.plane.volumes.commit_background(self)
+        self._later(self.plane.settings.background_commit_s or 60.0, self._commit_unasked)
+
     def kill(self, why: str) -> None:
         """Nothing of it runs on: what was not committed is lost."""
         self.ending = why
@@ -191,8 +213,6 @@ class Running:
         """It takes no more inputs and leaves when it has none."""
         self.retiring = True
         self.inputs_may_have_come.set()
-
-    interrupted_by = ""
 
     def timed_out(self, call: Call) -> None:
         if self.call is not call:
@@ -264,6 +284,8 @@ class Containers:
         assert task
         for item in request.outputs:
             if task.call and task.call.input_id == item.input_id:
+                for pipe in task.pipes:
+                    pipe.flush()
                 call, task.call = task.call, None
                 self.plane.calls.stopped(call, task.id, task.interrupted_by or "output")
                 self.plane.calls.output(task, item)

@@ -123,6 +123,10 @@ class PlaneControl:
         """Nothing listens for a while and every connection is cut; containers go on."""
         self.ask("outage", seconds=seconds)
 
+    def rates(self, rates: dict[str, str] | None) -> None:
+        """What Workspace.billing.rates() says; None (as at the start): this account may not ask."""
+        self.ask("rates", rates=rates)
+
     def expire(self, call: str) -> None:
         self.ask("expire", call=call)
 

@@ -1,10 +1,12 @@
-"""The `plane` fixture: a plane of its own for each test, and the environment that makes the real client speak to it."""
+"""Fixtures: a plane for a test or a module, and the environment that makes the real client speak to it."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,13 +19,30 @@ def forget_client() -> None:
         sys.modules["modal.client"]._Client._set_env_client(None)
 
 
+@contextmanager
+def running_plane(folder: Path, **settings: Any) -> Iterator[PlaneControl]:
+    """A plane, and an environment in which the client of this process and of its children speaks to it."""
+    control = PlaneControl(folder, **settings)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in control.environment.items():
+            patch.setenv(name, value)
+        forget_client()
+        try:
+            yield control.start()
+        finally:
+            forget_client()
+            control.stop()
+
+
 @pytest.fixture
-def plane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlaneControl]:
-    control = PlaneControl(tmp_path / "plane")
-    for name, value in control.environment.items():
-        monkeypatch.setenv(name, value)
-    forget_client()
-    control.start()
-    yield control
-    forget_client()
-    control.stop()
+def plane(tmp_path: Path) -> Iterator[PlaneControl]:
+    """One for the test alone: it may kill it."""
+    with running_plane(tmp_path / "plane") as control:
+        yield control
+
+
+@pytest.fixture(scope="module")
+def module_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlaneControl]:
+    """One for all tests of a module, which save the start and the deployment; `clear` and `configure` go between."""
+    with running_plane(tmp_path_factory.mktemp("plane")) as control:
+        yield control

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from grpclib.server import Server
 
 from .admin import Admin
 from .apps import Apps
@@ -23,12 +22,13 @@ from .faults import Faults
 from .functions import Functions
 from .images import Images
 from .logs import Logs
-from .rpc import Service, methods_of
+from .rpc import Listener, Service, methods_of
 from .scheduler import Scheduler
 from .store import Call, Store
 from .strikes import Strikes
 from .volume_files import VolumeFiles
 from .volumes import Volumes
+from .workspace import Workspace
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -40,6 +40,7 @@ class Settings:
     max_containers: int = 8  # of all functions together
     idle_s: float = 2.0  # a container waits no longer than this for its next input
     grace_s: float = 5.0  # between SIGINT and SIGKILL; the real service gives 30
+    background_commit_s: float = 0.0  # how often volumes that allow it are committed unasked; 0: never
     crash_backoff_s: float = 0.2  # doubles with each crash in a row
     deduplicates: bool = True  # a FunctionMap that the client sends again is one call
 
@@ -62,27 +63,25 @@ class Plane:
         self.functions = Functions(self)
         self.calls = Calls(self)
         self.volumes = Volumes(self)
+        self.workspace = Workspace(self)
         self.admin = Admin(self)
         rooms = [
             self.logs, self.blobs, self.images, self.apps, self.functions, self.calls, self.volumes, VolumeFiles(self),
+            self.workspace,
             Dicts(self), Containers(self),
         ]  # fmt: skip
         self.methods = methods_of(rooms)
-        self.server: Server | None = None
+        self.listener: Listener | None = None
 
     async def open(self) -> None:
-        self.server = Server([Service(self)])
-        await self.server.start("127.0.0.1", self.port)
+        self.listener = Listener(Service(self))
+        await self.listener.start("127.0.0.1", self.port)
 
     def close_port(self) -> None:
         """Every connection from outside is cut; containers, on sockets of their own, notice nothing."""
-        if self.server:
-            self.server.close()
-            for handler in list(self.server._handlers):
-                handler.close()
-            for protocol in list(getattr(self.server, "_protocols", [])):
-                protocol.connection._transport.abort()
-            self.server = None
+        if self.listener:
+            self.listener.pull()
+            self.listener = None
 
     async def outage(self, seconds: float) -> None:
         self.close_port()

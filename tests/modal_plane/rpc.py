@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import inspect
 import re
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpclib.const
 from grpclib import GRPCError, Status
-from grpclib.server import Stream
+from grpclib.protocol import H2Protocol
+from grpclib.server import Server, Stream
 from modal_proto import api_grpc
 
 if TYPE_CHECKING:
@@ -89,6 +91,26 @@ class Service:
             await stream.send_message(reply)
 
         return answer
+
+
+class Listener(Server):
+    """A server that can be pulled from the wall: nothing listens, and what was connected is cut."""
+
+    def __init__(self, service: Service) -> None:
+        super().__init__([service])
+        self.protocols: weakref.WeakSet[H2Protocol] = weakref.WeakSet()
+
+    def _protocol_factory(self) -> H2Protocol:
+        protocol = super()._protocol_factory()
+        self.protocols.add(protocol)
+        return protocol
+
+    def pull(self) -> None:
+        self.close()
+        for protocol in self.protocols:
+            transport = getattr(getattr(protocol, "connection", None), "_transport", None)
+            if transport is not None:
+                transport.abort()
 
 
 def cut(stream: Stream[Any, Any]) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 NEWNS, NEWUSER = 0x20000, 0x10000000
 BIND, REC, PRIVATE, REMOUNT, RDONLY = 0x1000, 0x4000, 1 << 18, 0x20, 1
 PR_SET_PDEATHSIG = 1
+REFUSED = 97
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -98,10 +99,11 @@ def main() -> None:
         build_root(Path(spec["new_root"]), spec["binds"], spec["hide"], spec["keep"])
     except OSError as error:
         if os.environ.get("MODAL_PLANE_WITHOUT_NAMESPACES") != "1":
-            sys.exit(
+            sys.stderr.write(
                 f"this machine lets no container have mounts of its own ({error}): allow user namespaces, run as root, "
-                "or set MODAL_PLANE_WITHOUT_NAMESPACES=1 for code that finds its mounts by MODAL_PLANE_MOUNTS"
+                "or set MODAL_PLANE_WITHOUT_NAMESPACES=1 for code that finds its mounts by MODAL_PLANE_MOUNTS\n"
             )
+            sys.exit(REFUSED)
         home = spec["binds"]["/root"]["source"]
         spec["environment"]["PYTHONPATH"] = home
     os.chdir(home)

@@ -96,7 +96,7 @@ class Scheduler:
             self.failed_starts.pop(task.function.id, None)
         else:
             count = self.failed_starts[task.function.id] = self.failed_starts.get(task.function.id, 0) + 1
-            if task.start_failure is not None and count >= STARTS_BEFORE_ESCALATION:
+            if task.start_failure is not None and (task.escalates or count >= STARTS_BEFORE_ESCALATION):
                 for call in self.pending(task.function.id):
                     self.plane.calls.finish(call, task.start_failure)
             delay_s = min(self.plane.settings.crash_backoff_s * 2 ** (count - 1), MAX_BACKOFF_S)

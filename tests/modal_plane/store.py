@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import sqlite3
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +27,8 @@ class App:
     classes: dict[str, str] = field(default_factory=dict)
     version: int = 0
     stopped: bool = False
+    created_at: float = field(default_factory=time.time)
+    deployed_at: float = 0.0
 
 
 @dataclass
@@ -158,7 +161,7 @@ class Store:
         self.objects.setdefault(type(thing), {})[thing.id] = thing
 
     def new_id(self, prefix: str) -> str:
-        return f"{prefix}-{self.count('id'):010d}plane"
+        return f"{prefix}-{self.count('id'):017d}plane"  # 22 characters, as the client's shell expects
 
     def count(self, name: str) -> int:
         """Adds one; returns the new value."""

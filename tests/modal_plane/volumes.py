@@ -59,6 +59,7 @@ class View:
     volume_id: str
     folder: Path
     read_only: bool
+    background: bool = False  # may be committed unasked
     files: dict[str, Seen] = field(default_factory=dict)
     folders: set[str] = field(default_factory=set)
 
@@ -123,13 +124,18 @@ class Volumes:
             if view is None:
                 folder = task.folder / "volumes" / mount.volume_id
                 shutil.copytree(self.committed(mount.volume_id), folder, symlinks=True)
-                view = View(mount.volume_id, folder, mount.read_only)
+                view = View(mount.volume_id, folder, mount.read_only, mount.allow_background_commits)
                 view.note()
                 self.views[task.id, mount.volume_id] = view
             source = view.folder / mount.sub_path.strip("/") if mount.HasField("sub_path") else view.folder
             source.mkdir(parents=True, exist_ok=True)
             binds[mount.mount_path] = {"source": str(source), "read_only": mount.read_only}
         return binds
+
+    def commit_background(self, task: Running) -> None:
+        for (task_id, volume_id), view in self.views.items():
+            if task_id == task.id and view.background and not view.read_only:
+                view.commit(self.committed(volume_id))
 
     def unmount(self, task: Running) -> None:
         self.views = {key: view for key, view in self.views.items() if key[0] != task.id}
