@@ -6,8 +6,11 @@ from typing import Any
 
 from rich.text import Text
 
-from foresight.cli.output import console, print_json, table
+from foresight.cli import cost
+from foresight.cli.output import console, duration, print_json, size, table, usd
 from foresight.compute import planner
+from foresight.compute.estimate import Line, estimate
+from foresight.compute.rates import rates_of
 from foresight.compute.request import Job
 from foresight.compute.step import Step
 from foresight.compute.tracking import earlier_record
@@ -47,34 +50,30 @@ def documents(
 
 
 def dry_run(job: Job, home: Home, *, as_json: bool) -> None:
-    """Recorded or to run, and why; seconds from earlier records where there are any, dollars, bytes."""
-    try:
-        plan = planner.plan_steps(job, home, "dry-run")
-    except planner.Unprepared as missing:
+    """Recorded or to run, and why; seconds, bytes and dollars, as far as earlier records or shapes tell them."""
+    found = estimate(job, home, rates_of(job.request.compute))
+    if found.unprepared:
         if as_json:
-            print_json({"prepared": False, "missing": str(missing), "steps": []})
+            print_json(cost.as_json(found))
         else:
-            console.print(
-                f"Nothing can be said of single steps yet: {missing} is made first, by the run itself.", markup=False
-            )
+            cost.show(found)
         return
-    rows = [_row(step, home) for step in plan.steps]
+    lines = {line.label: line for line in found.lines}
+    rows = [_row(step, home, lines[step.label]) for step in planner.plan_steps(job, home, "dry-run").steps]
     if as_json:
-        print_json({"prepared": True, "steps": rows})
+        print_json({**cost.as_json(found), "steps": rows})
         return
     console.print(
         table(
-            ["step", "", "seconds", "bytes", "why"],
-            [[r["label"], r["state"], _seconds(r["seconds"]), _bytes(r["bytes"]), r["why"]] for r in rows],
+            ["step", "", "time", "bytes", "dollars", "why"],
+            [[r["label"], r["state"], duration(r["seconds"]), size(r["bytes"]), _dollars(r), r["why"]] for r in rows],
         )
     )
-    to_run = [row for row in rows if row["state"] != "recorded"]
-    known = [row["seconds"] for row in to_run if row["seconds"] is not None]
-    guess = f", about {sum(known):.0f} s of work" if to_run and len(known) == len(to_run) else ""
-    console.print(f"{len(rows) - len(to_run)} recorded, {len(to_run)} to run{guess}; $0.00 on this machine")
+    for line in cost.summary(found):
+        console.print(line, markup=False)
 
 
-def _row(step: Step, home: Home) -> dict[str, Any]:
+def _row(step: Step, home: Home, line: Line) -> dict[str, Any]:
     state = planner.state_of(step, home)
     record = finished(home, step.fingerprint) if state == "recorded" else None
     earlier = record or (read_record(home, step.fingerprint) if state == "forced" else earlier_record(home, step))
@@ -84,17 +83,14 @@ def _row(step: Step, home: Home) -> dict[str, Any]:
         "fingerprint": step.fingerprint,
         "state": "recorded" if state == "recorded" else "to run",
         "why": reasons[state] if state in reasons else planner.why(step, earlier),
-        "seconds": None if earlier is None else earlier.usage.seconds,
-        "bytes": None if earlier is None else sum(artifact.size_bytes for artifact in earlier.artifacts),
-        "usd": 0.0,
+        "device": step.resources.device,
+        "seconds": line.seconds if record is None else record.usage.seconds,
+        "seconds_rest_on": line.seconds_rest_on or None,
+        "bytes": line.size_bytes if record is None else sum(artifact.size_bytes for artifact in record.artifacts),
+        "usd": line.usd,
+        "at_most_usd": line.at_most_usd,
     }
 
 
-def _seconds(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
-
-
-def _bytes(value: int | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value / 1e6:.1f} MB" if value >= 1e5 else f"{value / 1e3:.1f} kB"
+def _dollars(row: dict[str, Any]) -> str:
+    return usd(row["usd"]) if row["usd"] is not None else f"≤ {usd(row['at_most_usd'])}"

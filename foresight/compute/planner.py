@@ -14,6 +14,7 @@ from typing import Any
 
 from foresight.compute.backend import Call
 from foresight.compute.code_identity import code_identity
+from foresight.compute.gpus import CPU, gpu_class
 from foresight.compute.request import Job
 from foresight.compute.step import Resources, Step
 from foresight.data.manifest import DataSpec, Manifest, find
@@ -23,7 +24,7 @@ from foresight.files import sha256_file
 from foresight.home import Home
 from foresight.metrics.weights import lpips_weights_sha256
 from foresight.models.identity import ModelSpec, identity
-from foresight.plan.schema import Experiment, ModelChoice, Need, SubExperiment
+from foresight.plan.schema import Experiment, ModelChoice, Need, StepKind, SubExperiment
 from foresight.results import runs
 from foresight.results.record import ModelIdentity, Record, finished, read_record
 
@@ -34,6 +35,7 @@ SPLITTING = "foresight.data.splits:split_by_source"
 """A handler is given its split, so this code is not among what it imports; it bears on every number all the same."""
 
 SMOKE_VERSION = 1
+SMOKE_LABEL = "smoke test"
 
 
 class Unprepared(Exception):
@@ -77,8 +79,8 @@ class StepPlan:
 
 def model_specs(job: Job) -> dict[str, ModelSpec]:
     """The models that the job needs, by role."""
-    roles = {need.role for _, sub in _subs(job) for need in job.profile.needs_of(sub)}
-    roles |= {role for _, sub in _subs(job) for role in sub.models}
+    roles = {need.role for _, sub in subs_of(job) for need in job.profile.needs_of(sub)}
+    roles |= {role for _, sub in subs_of(job) for role in sub.models}
     return {role: model_spec(role, job.profile.models[role]) for role in sorted(roles)}
 
 
@@ -88,14 +90,14 @@ def model_spec(role: str, choice: ModelChoice) -> ModelSpec:
 
 def data_specs(job: Job) -> dict[str, DataSpec]:
     """The data sets that the job needs, by name."""
-    names = {name for _, sub in _subs(job) if (name := job.profile.for_sub_experiment(sub.id).data)}
+    names = {name for _, sub in subs_of(job) if (name := job.profile.for_sub_experiment(sub.id).data)}
     return {name: DataSpec(name=name, **job.profile.data[name].model_dump()) for name in sorted(names)}
 
 
 def splits(job: Job) -> dict[str, list[tuple[float, float, float]]]:
     """The splits that the job makes of each data set: name -> sizes, to be checked for leaks with every seed."""
     found: dict[str, dict[tuple[float, float, float], None]] = {}
-    for _, sub in _subs(job):
+    for _, sub in subs_of(job):
         if name := job.profile.for_sub_experiment(sub.id).data:
             found.setdefault(name, {})[job.profile.split_of(sub).fractions] = None
     return {name: list(sizes) for name, sizes in sorted(found.items())}
@@ -124,10 +126,26 @@ def plan_steps(job: Job, home: Home, run_id: str) -> StepPlan:
     planning = _Planning(job, run_id, specs, identities, data, manifests)
     seeded = {
         Seeded(experiment.id, sub.id, seed): planning.sub_experiment(experiment, sub, seed)
-        for experiment, sub in _subs(job)
+        for experiment, sub in subs_of(job)
         for seed in job.seeds
     }
     return StepPlan(planning.smoke(), tuple(planning.extracts.values()), seeded)
+
+
+def extract_label(data_name: str, need: Need) -> str:
+    return f"{need.role} {need.point} {data_name}" + (f"@{need.side}" if need.side else "")
+
+
+def seed_label(experiment: Experiment, sub: SubExperiment, seed: int) -> str:
+    return f"{experiment.short}/{sub.id} seed {seed}"
+
+
+def resources_of(job: Job, kind: StepKind, sub: SubExperiment | None = None) -> Resources:
+    """What a step needs in this job: the profile and the plan say it, and `--gpu` where they ask for a GPU."""
+    wanted = job.profile.resources_of(kind, sub).model_dump(exclude_none=True)
+    if job.request.gpu and wanted.get("device", CPU) != CPU:
+        wanted["device"] = gpu_class(job.request.gpu)
+    return Resources(**wanted)
 
 
 class _Planning:
@@ -151,7 +169,7 @@ class _Planning:
             return None
         return Step(
             kind="smoke",
-            label="smoke test",
+            label=SMOKE_LABEL,
             profile=self.job.profile.name,
             identity={
                 "kind": "smoke",
@@ -160,7 +178,7 @@ class _Planning:
                 "versions": versions("torch", "transformers", "diffusers"),
             },
             work={"model_specs": {role: spec.to_json() for role, spec in self.specs.items()}, **self._refresh()},
-            resources=self._resources("extract"),
+            resources=resources_of(self.job, "extract"),
         )
 
     def extract(self, data_name: str, need: Need) -> tuple[str, Step]:
@@ -172,7 +190,7 @@ class _Planning:
             choice = self.job.profile.models[need.role]
             self.extracts[name] = Step(
                 kind="extract",
-                label=f"{need.role} {need.point} {data_name}" + (f"@{need.side}" if need.side else ""),
+                label=extract_label(data_name, need),
                 profile=self.job.profile.name,
                 identity=extraction_identity(
                     model=self.identities[need.role],
@@ -187,7 +205,7 @@ class _Planning:
                     "model_spec": self.specs[need.role].to_json(),
                     "batch_size": choice.batch_size,
                 },
-                resources=self._resources("extract"),
+                resources=resources_of(self.job, "extract"),
             )
         return name, self.extracts[name]
 
@@ -201,7 +219,7 @@ class _Planning:
         names = [data_name] if data_name else []
         return Step(
             kind="sub_experiment",
-            label=f"{experiment.short}/{sub.id} seed {seed}",
+            label=seed_label(experiment, sub, seed),
             profile=profile.name,
             identity={
                 "kind": "sub_experiment",
@@ -226,18 +244,14 @@ class _Planning:
                 **self._refresh(),
             },
             needs={name: step.fingerprint for name, step in needs.items()},
-            resources=self._resources("sub_experiment", sub),
+            resources=resources_of(self.job, "sub_experiment", sub),
         )
 
     def _refresh(self) -> dict[str, Any]:
         return {"refresh": self.run_id} if self.job.request.refresh else {}
 
-    def _resources(self, kind: Any, sub: SubExperiment | None = None) -> Resources:
-        wanted = self.job.profile.resources_of(kind, sub).model_dump(include={*Resources.__dataclass_fields__})
-        return Resources(**{key: value for key, value in wanted.items() if value is not None})
 
-
-def _subs(job: Job) -> list[tuple[Experiment, SubExperiment]]:
+def subs_of(job: Job) -> list[tuple[Experiment, SubExperiment]]:
     return [(selection.experiment, sub) for selection in job.selections for sub in selection.sub_experiments]
 
 

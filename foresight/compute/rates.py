@@ -62,6 +62,15 @@ LOCAL = Rates(
 )
 
 
+def rates_of(compute: str) -> Rates:
+    """What a second costs on `local` or `modal`; of the latter the account is asked, within a few seconds."""
+    if compute == "local":
+        return LOCAL
+    from foresight.compute.modal_rates import account_rates  # half a second that only this pays
+
+    return account_rates()
+
+
 def of_account(found: Mapping[str, Any], day: str) -> Rates:
     """An account's own rates. What it does not name is taken from the table, and `basis` says so."""
     known = {name: float(found[key]) for name, key in ACCOUNT_KEYS.items() if key in found}

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from foresight.compute.gpus import gpu_class
+from foresight.compute.gpus import CPU, GPU_CLASSES, gpu_class
 from foresight.errors import UserError
 from foresight.plan.loader import load_plan_and_profile
 from foresight.plan.schema import Experiment, Plan, Profile, SubExperiment
@@ -59,12 +59,15 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}."
 
 
-def resolve(request: RunRequest) -> Job:
-    """Raise `UserError` on anything that cannot be run as asked; read only the plan, import nothing heavy."""
+def resolve(request: RunRequest, *, starts: bool = True) -> Job:
+    """Raise `UserError` on anything that cannot be run as asked; read only the plan, import nothing heavy.
+
+    `starts`: whether something is to be started; if not, it is only to be thought through.
+    """
     plan, profile = load_plan_and_profile(Path(request.plan) if request.plan else None, request.profile)
     if request.compute not in COMPUTES:
         raise UserError(f"Unknown compute '{request.compute}'. {did_you_mean(request.compute, COMPUTES)}")
-    if request.compute == "modal":
+    if request.compute == "modal" and starts:
         raise UserError(
             "--compute modal is not part of this version: GPU calls through Modal are still being built. "
             "Use --compute local, which runs the same steps in processes of this machine."
@@ -95,7 +98,29 @@ def resolve(request: RunRequest) -> Job:
             f"{', '.join(skipped)}: not implemented, none of the sub-experiments has a handler. "
             "`foresight plan show` says what is; --stub-mode rehearses it without measuring anything."
         )
+    if request.gpu is not None and not request.stub_mode:
+        _require_enough_gpu(request.gpu, profile, selections)
     return Job(request, plan, profile, tuple(selections), tuple(skipped), _seeds(request, profile))
+
+
+def _require_enough_gpu(name: str, profile: Profile, selections: Sequence[Selection]) -> None:
+    """`--gpu` may give a step more memory than its plan asks for, never less, and only one that runs on a GPU."""
+    wanted: dict[str, str] = {}
+    for sub in (sub for selection in selections for sub in selection.sub_experiments):
+        if profile.needs_of(sub):
+            wanted.setdefault(profile.resources_of("extract").device or CPU, "the extraction of features")
+        wanted.setdefault(profile.resources_of("sub_experiment", sub).device or CPU, sub.id)
+    wanted.pop(CPU, None)
+    if not wanted:
+        raise UserError(f"--gpu {name} changes nothing: in profile {profile.name} no step of this runs on a GPU.")
+    chosen = gpu_class(name)
+    for asked, step in wanted.items():
+        if GPU_CLASSES[chosen].memory_gb < GPU_CLASSES[asked].memory_gb:
+            raise UserError(
+                f"--gpu {chosen} has {GPU_CLASSES[chosen].memory_gb} GB, and {step} asks for {asked} "
+                f"({GPU_CLASSES[asked].memory_gb} GB) in profile {profile.name}. Choose {asked} or larger, "
+                "or lower `device` in the profile, which changes no result."
+            )
 
 
 def _select(experiment: Experiment, request: RunRequest) -> Selection | None:

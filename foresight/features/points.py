@@ -20,7 +20,7 @@ line would cost a pass of a 7B model. Whoever changes what comes out must raise 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -33,6 +33,14 @@ EXTRACTION_VERSION = 1
 
 LIBRARIES = {"vlm": ("torch", "torchvision", "transformers"), "vae": ("torch", "torchvision", "diffusers")}
 """What bears on the numbers of each role, besides weights and pictures."""
+
+CELLS: Mapping[str, Mapping[str, tuple[int, int]]] = {
+    "Qwen/Qwen2.5-VL-7B-Instruct": {"X1": (14, 1280), "X2": (14, 1280), "X3": (28, 3584), "X4": (28, 3584)},
+    "Lightricks/LTX-Video": {"X6": (32, 128)},
+    "foresight/stand-in-qwen2.5-vl": {"X1": (14, 64), "X2": (14, 64), "X3": (28, 128), "X4": (28, 128)},
+    "foresight/stand-in-ltx-vae": {"X6": (8, 32)},
+}
+"""Model id -> kind of point -> pixels a cell, values a cell; so that features can be sized before there is a model."""
 
 _FORMS = {
     "vlm": re.compile(r"X1\.[1-9]\d*|X2|X3|X4\.(0|[1-9]\d*|last)"),
@@ -64,6 +72,15 @@ def parse_point(text: str, role: str) -> Point:
         raise UserError(f"{text!r} is no extraction point of a {role}. There are {known}. Correct the need.")
     kind, _, layer = text.partition(".")
     return Point(kind, None if not layer else -1 if layer == "last" else int(layer))
+
+
+def feature_bytes(model_id: str, point: str, *, items: int, side: int) -> int | None:
+    """Size of the features of `items` stills of `side` px, as the store keeps them (float16, where values fit).
+
+    None for a model whose cells are not known here.
+    """
+    cell = CELLS.get(model_id, {}).get(point.partition(".")[0])
+    return None if cell is None else items * (side // cell[0]) ** 2 * cell[1] * 2
 
 
 def check_depth(points: Iterable[Point], tower_blocks: int, language_layers: int) -> None:
