@@ -70,6 +70,7 @@ class Admin:
             if not hasattr(self.plane.settings, name):
                 raise ValueError(f"{name} is no setting")
             setattr(self.plane.settings, name, value)
+        self.plane.scheduler.shrink()
         self.plane.scheduler.wake()
         return asdict(self.plane.settings)
 

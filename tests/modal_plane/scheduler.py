@@ -55,6 +55,14 @@ class Scheduler:
             return None
         return next(iter(self.pending(task.function.id)), None)
 
+    def shrink(self) -> None:
+        """Idle containers beyond what there may be leave; busy ones finish their input first."""
+        excess = sum(not task.retiring for task in self.running.values()) - self.plane.settings.max_containers
+        for task in sorted(self.running.values(), key=lambda task: not task.idle):
+            if excess > 0 and not task.retiring:
+                task.retire()
+                excess -= 1
+
     async def run(self) -> None:
         while not self.closing:
             self._place()

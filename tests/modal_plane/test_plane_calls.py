@@ -1,71 +1,155 @@
-"""Calls through the real client: deployed, spawned, attached to from another process, cancelled, timed out, retried."""
+"""Calls through the real client: spawned, attached to from another process, cancelled, timed out, logged."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
+import time
+import traceback
+from datetime import UTC, datetime, timedelta
 
 import modal
 import pytest
 
+from modal_plane.conftest import shell
 from modal_plane.control import PlaneControl
 
-APP = """
-import os
-import sys
-import time
 
-import modal
-
-app = modal.App("toy")
-image = modal.Image.debian_slim(python_version="3.11").env({"TOY": "set by the image"})
+def function(name: str) -> modal.Function:
+    return modal.Function.from_name("toy", name)
 
 
-@app.function(image=image, gpu="A10")
-def step(value, sleep_s=0.0):
-    print(f"working on {value}", flush=True)
-    print("to standard error", file=sys.stderr, flush=True)
-    time.sleep(sleep_s)
-    return {"value": value, "image": os.environ["TOY"], "task": os.environ["MODAL_TASK_ID"]}
-
-
-@app.function(image=image)
-def broken():
-    raise ValueError("the last line of the handler")
-
-
-@app.function(image=image, timeout=1)
-def endless():
-    time.sleep(60)
-
-
-@app.local_entrypoint()
-def main(value: int = 1):
-    print("came home:", step.remote(value)["value"])
-"""
-
-
-@pytest.fixture
-def toy_app(tmp_path: Path, plane: PlaneControl) -> Path:
-    (tmp_path / "toyapp.py").write_text(APP)
-    shell(tmp_path, "deploy", "-m", "toyapp")
-    return tmp_path
-
-
-def shell(folder: Path, *arguments: str) -> str:
-    command = [sys.executable, "-m", "modal", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def test_a_spawned_call_is_read_from_another_process(toy_app: Path, plane: PlaneControl) -> None:
-    call = modal.Function.from_name("toy", "step").spawn({"a": [1, 2]})
+def test_a_spawned_call_is_read_from_another_process(toy: PlaneControl) -> None:
+    call = function("step").spawn({"a": [1, 2]})
     script = f"import modal; print(modal.FunctionCall.from_id({call.object_id!r}).get()['value'])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "{'a': [1, 2]}"
     assert call.get()["image"] == "set by the image"
-    (counted,) = plane.calls()
+    counted = toy.call(call.object_id)
     assert (counted["args"], counted["gpu"], counted["status"]) == ([{"a": [1, 2]}], "A10", "SUCCESS")
     assert len(counted["executions"]) == 1
+
+
+def test_an_exception_comes_home_with_the_remote_traceback(toy: PlaneControl) -> None:
+    with pytest.raises(ValueError, match="the last line of the handler") as caught:
+        function("broken").remote()
+    assert "/root/toyapp.py" in "".join(traceback.format_tb(caught.value.__traceback__))
+
+
+def test_a_timeout_is_an_attempt_and_the_code_is_told(toy: PlaneControl) -> None:
+    call = function("endless").spawn()
+    with pytest.raises(modal.exception.FunctionTimeoutError, match="timeout of 1s"):
+        call.get(timeout=30)
+    toy.until(lambda: all(e["stopped_at"] for e in toy.call(call.object_id)["executions"]))
+    assert [e["ended_by"] for e in toy.call(call.object_id)["executions"]] == ["timeout", "timeout"]
+    lines = [entry.message for entry in call.logs.fetch()]
+    assert lines.count("an attempt\n") == 2
+    assert lines.count("stopped by InputCancellation\n") == 2
+
+
+def test_a_cancel_stops_the_container_within_two_seconds(toy: PlaneControl) -> None:
+    call = function("step").spawn(1, sleep_s=60)
+    toy.running(call.object_id)
+    with pytest.raises(TimeoutError):
+        call.get(timeout=0)
+    modal.FunctionCall.from_id(call.object_id).cancel()
+    with pytest.raises(modal.exception.RemoteError, match="cancelled"):
+        call.get(timeout=5)
+    execution = toy.until(lambda: (e := toy.call(call.object_id)["executions"][0])["stopped_at"] and e)
+    assert execution["ended_by"] == "cancelled"
+    assert execution["stopped_at"] - toy.call(call.object_id)["cancelled_at"] < 2
+
+
+def test_a_call_that_waits_is_cancelled_without_having_run(toy: PlaneControl) -> None:
+    toy.configure(max_containers=0)
+    call = function("step").spawn(1)
+    call.cancel()
+    with pytest.raises(modal.exception.RemoteError):
+        call.get(timeout=5)
+    assert toy.call(call.object_id)["executions"] == []
+
+
+def test_logs_are_those_of_the_call_and_come_while_it_runs(toy: PlaneControl) -> None:
+    first, second = function("step").spawn("first"), function("step").spawn("second", sleep_s=1.0)
+    toy.until(lambda: "working on second\n" in [entry.message for entry in second.logs.fetch()])
+    assert toy.call(second.object_id)["state"] == "running"
+    streamed = [entry.message for entry in second.logs.stream(timeout=20)]
+    assert streamed == ["working on second\n", "to standard error\n", "done"]
+    assert first.get()["value"] == "first"
+    entries = list(first.logs.fetch())
+    assert [(e.source, e.message) for e in entries] == [
+        ("stdout", "working on first\n"),
+        ("stderr", "to standard error\n"),
+        ("stdout", "done"),
+    ]
+    assert [e.message for e in first.logs.tail(1)] == ["done"]
+    assert [e.message for e in first.logs.fetch(source="stderr")] == ["to standard error\n"]
+    assert list(first.logs.fetch(since=datetime.now(UTC) + timedelta(seconds=1))) == []
+
+
+def test_what_is_large_goes_by_the_blob_store(toy: PlaneControl) -> None:
+    value = "x" * 3_000_000
+    call = function("step").spawn(value)
+    assert call.get()["value"] == value
+    assert toy.counters()["BlobCreate"] > 0
+    assert toy.call(call.object_id)["args"] == [value]
+
+
+def test_options_of_one_call_are_those_it_ran_with(toy: PlaneControl) -> None:
+    call = function("step").with_options(gpu="H100:2", timeout=7).spawn(1)
+    assert call.get()["value"] == 1
+    counted = toy.call(call.object_id)
+    assert (counted["gpu"], counted["timeout_s"]) == ("H100:2", 7)
+    assert [e.message for e in call.logs.tail(1)] == ["done"]
+
+
+def test_a_generator_yields(toy: PlaneControl) -> None:
+    assert list(function("count").remote_gen(3)) == [0, 1, 2]
+
+
+def test_of_many_who_claim_one_key_one_is_first(toy: PlaneControl) -> None:
+    calls = [function("claim").spawn("step-1", holder) for holder in range(4)]
+    won = [call.get() for call in calls]
+    assert sum(won) == 1
+    claims = modal.Dict.from_name("toy-claims")
+    assert claims["step-1"] == won.index(True)
+    assert claims.put("step-1", "late", skip_if_exists=True) is False
+    assert claims.pop("step-1") == won.index(True)
+    assert ("step-1" in claims, claims.len()) == (False, 0)
+
+
+def test_what_does_not_exist_is_said_as_the_service_says_it(toy: PlaneControl) -> None:
+    for missing in (
+        modal.Function.from_name("toy", "nothing"),
+        modal.Function.from_name("nothing", "step"),
+        modal.Secret.from_name("nothing"),
+        modal.Volume.from_name("nothing"),
+        modal.Dict.from_name("nothing"),
+    ):
+        with pytest.raises(modal.exception.NotFoundError, match="nothing"):
+            missing.hydrate()
+    with pytest.raises(modal.exception.NotFoundError):
+        modal.FunctionCall.from_id("fc-0000000000000000000000").get(timeout=0)
+
+
+def test_a_local_entrypoint_prints_what_the_container_printed_and_ends(toy: PlaneControl) -> None:
+    began = time.monotonic()
+    printed = shell("run", "-m", "toyapp::main", "--value", "5")
+    assert "came home: 5" in printed
+    assert "working on 5" in printed
+    assert "Timed out" not in printed
+    assert time.monotonic() - began < 20
+    toy.until(lambda: all(container["stopped_at"] for container in toy.containers()))
+
+
+def test_a_container_sees_what_was_shipped_and_not_this_checkout(toy: PlaneControl) -> None:
+    checkout = __file__.rsplit("/tests/", 1)[0]
+    wanted = [f"exists {path}" for path in (f"{checkout}/pyproject.toml", "/root/toyapp.py", "/root/conftest.py")]
+    assert function("files").remote(wanted) == [False, True, False]
+
+
+def test_billing_rates_are_what_the_test_says(toy: PlaneControl) -> None:
+    with pytest.raises(modal.exception.Error, match="may not ask"):
+        modal.Workspace.from_context().billing.rates()
+    toy.rates({"gpu_a10": "0.000306"})
+    assert float(modal.Workspace.from_context().billing.rates()["gpu_a10"]) == 0.000306
