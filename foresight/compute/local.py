@@ -44,6 +44,8 @@ PRELOAD = (
     "torchvision",
     "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl",
     "transformers.models.auto.processing_auto",
+    "transformers.models.dinov2.modeling_dinov2",
+    "transformers.models.bit.image_processing_bit",
     "diffusers.models.autoencoders.autoencoder_kl_ltx",
     "scipy.stats",
     "skimage.metrics",

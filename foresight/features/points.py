@@ -9,6 +9,11 @@
 |         | the residual stream (0: the embeddings, which are X3) |                                       |
 | X4.last | after the last layer and the final norm (also X4.<L>) | as X3                                 |
 | X6      | latents of the LTX VAE, mode, normalised per channel  | one cell 32 px (stand-in 8), channels |
+| X6.<k>  | of a clip: frame k alone, from 0, as a still           | as X6                                 |
+| X7      | DINOv2's patch tokens, after the last norm            | one cell a 14 px patch, its width     |
+
+Of a clip of T frames, the features of the VLM have a step for every two frames before the grid, X6 one for the first
+frame and one for every 8 (stand-in 2) after it; X7 has stills only.
 
 Only tokens of the image are kept, never the prompt's, in raster order. X4.last stands behind a norm and the other X4
 do not: standardise before comparing them in one curve.
@@ -31,26 +36,38 @@ from foresight.results.record import ModelIdentity
 EXTRACTION_VERSION = 1
 """1: system prompt of the model's chat template, then the image, no question; sizes pinned; latents' mode."""
 
-LIBRARIES = {"vlm": ("torch", "torchvision", "transformers"), "vae": ("torch", "torchvision", "diffusers")}
+LIBRARIES = {
+    "vlm": ("torch", "torchvision", "transformers"),
+    "vae": ("torch", "torchvision", "diffusers"),
+    "dino": ("torch", "torchvision", "transformers"),
+}
 """What bears on the numbers of each role, besides weights and pictures."""
 
 CELLS: Mapping[str, Mapping[str, tuple[int, int]]] = {
     "Qwen/Qwen2.5-VL-7B-Instruct": {"X1": (14, 1280), "X2": (14, 1280), "X3": (28, 3584), "X4": (28, 3584)},
     "Lightricks/LTX-Video": {"X6": (32, 128)},
+    "facebook/dinov2-large": {"X7": (14, 1024)},
     "foresight/stand-in-qwen2.5-vl": {"X1": (14, 64), "X2": (14, 64), "X3": (28, 128), "X4": (28, 128)},
     "foresight/stand-in-ltx-vae": {"X6": (8, 32)},
+    "foresight/stand-in-dinov2": {"X7": (14, 96)},
 }
 """Model id -> kind of point -> pixels a cell, values a cell; so that features can be sized before there is a model."""
 
+_KNOWN = {
+    "vlm": "X1.<k> with k from 1, X2, X3, X4.<k> with k from 0, X4.last",
+    "vae": "X6, X6.<k> with k from 0",
+    "dino": "X7",
+}
 _FORMS = {
     "vlm": re.compile(r"X1\.[1-9]\d*|X2|X3|X4\.(0|[1-9]\d*|last)"),
-    "vae": re.compile(r"X6"),
+    "vae": re.compile(r"X6(\.(0|[1-9]\d*))?"),
+    "dino": re.compile(r"X7"),
 }
 
 
 @dataclass(frozen=True, order=True)
 class Point:
-    """A place in a model. `layer` is k of `X1.<k>` and `X4.<k>`; `X4.last` has layer -1; the others have None."""
+    """A place in a model. `layer` is k of `X1.<k>`, `X4.<k>` and `X6.<k>`; `X4.last` has layer -1; others have None."""
 
     kind: str
     layer: int | None = None
@@ -68,8 +85,7 @@ def parse_point(text: str, role: str) -> Point:
     if role not in _FORMS:
         raise UserError(f"There are no extraction points for the role {role!r}. The roles are {', '.join(_FORMS)}.")
     if not _FORMS[role].fullmatch(text):
-        known = "X1.<k> with k from 1, X2, X3, X4.<k> with k from 0, X4.last" if role == "vlm" else "X6"
-        raise UserError(f"{text!r} is no extraction point of a {role}. There are {known}. Correct the need.")
+        raise UserError(f"{text!r} is no extraction point of a {role}. There are {_KNOWN[role]}. Correct the need.")
     kind, _, layer = text.partition(".")
     return Point(kind, None if not layer else -1 if layer == "last" else int(layer))
 

@@ -42,12 +42,14 @@ logger = logging.getLogger(__name__)
 PATTERNS: Mapping[str, tuple[str, ...]] = {
     "vlm": ("*.json", f"*{WEIGHTS_SUFFIX}", "*.jinja", "merges.txt", "LICENSE*"),
     "vae": ("vae/*.json", f"vae/*{WEIGHTS_SUFFIX}", "LICENSE*", "*License*"),
+    "dino": ("*.json", f"*{WEIGHTS_SUFFIX}", "LICENSE*"),
 }
 """What is fetched of a repository, by role. LTX-Video's root holds tens of gigabytes that nothing here reads."""
 
 REQUIRED: Mapping[str, tuple[str, ...]] = {
     "vlm": ("config.json", "preprocessor_config.json", "tokenizer.json", "model.safetensors"),
     "vae": ("vae/config.json", "vae/diffusion_pytorch_model.safetensors"),
+    "dino": ("config.json", "preprocessor_config.json", "model.safetensors"),
 }
 """What a role cannot do without; weights may come in shards that an index names."""
 

@@ -24,6 +24,7 @@ WEIGHTS_SUFFIX = ".safetensors"  # the only weight format that is ever read: a p
 STAND_INS: Mapping[str, Path] = {
     "foresight/stand-in-qwen2.5-vl": Path(__file__).parent / "stand_ins" / "qwen2.5-vl-tiny",
     "foresight/stand-in-ltx-vae": Path(__file__).parent / "stand_ins" / "ltx-vae-tiny",
+    "foresight/stand-in-dinov2": Path(__file__).parent / "stand_ins" / "dinov2-tiny",
 }
 """Id of each stand-in that ships with the package -> its folder."""
 
@@ -34,7 +35,7 @@ DOWNLOAD_COMMAND = "foresight download-models"
 class ModelSpec:
     """A model as a profile asks for it."""
 
-    role: str  # `vlm` or `vae`
+    role: str  # `vlm`, `vae` or `dino`
     id: str  # on the hub, or of a stand-in
     revision: str = ""  # commit on the hub; may stay empty for a stand-in, of which one revision ships
     stand_in: bool = False

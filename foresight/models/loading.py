@@ -12,23 +12,29 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from foresight.errors import UserError
-from foresight.models import ltx, qwen
+from foresight.models import dino, ltx, qwen
+from foresight.models.dino import Dino
 from foresight.models.identity import ModelSpec
 from foresight.models.ltx import Vae
 from foresight.models.qwen import Vlm
 
 transformers_logging.disable_progress_bar()  # logs are read as lines
 
+Model = Vlm | Vae | Dino
+"""The adapter of a role: a model, its own preprocessing, and `encode`."""
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def load(spec: ModelSpec, folder: Path, device: str = "cpu", dtype: str | None = None) -> Vlm | Vae:
+def load(spec: ModelSpec, folder: Path, device: str = "cpu", dtype: str | None = None) -> Model:
     """The adapter of the model's role. `folder` is what `identity.locate` gives."""
     if spec.role == "vlm":
         return load_vlm(folder, device, dtype)
     if spec.role == "vae":
         return load_vae(folder, device, dtype)
-    raise UserError(f"No model of the role {spec.role!r} can be loaded. The roles are vlm and vae.")
+    if spec.role == "dino":
+        return load_dino(folder, device, dtype)
+    raise UserError(f"No model of the role {spec.role!r} can be loaded. The roles are vlm, vae and dino.")
 
 
 def load_vlm(path: Path, device: str = "cpu", dtype: str | None = None) -> Vlm:
@@ -41,6 +47,12 @@ def load_vae(path: Path, device: str = "cpu", dtype: str | None = None) -> Vae:
     """Load the VAE of an LTX-Video folder. Arguments as for `load_vlm`."""
     place = torch_device(device)
     return ltx.load(path, place, _dtype(dtype, place))
+
+
+def load_dino(path: Path, device: str = "cpu", dtype: str | None = None) -> Dino:
+    """Load a DINOv2. Arguments as for `load_vlm`."""
+    place = torch_device(device)
+    return dino.load(path, place, _dtype(dtype, place))
 
 
 def torch_device(name: str) -> torch.device:

@@ -22,6 +22,7 @@ from foresight.errors import StepFailed, UserError
 from foresight.files import write_json
 from foresight.home import Home
 from foresight.models import loading
+from foresight.models.dino import Dino
 from foresight.models.identity import ModelSpec, identity, locate
 from foresight.models.ltx import Vae
 from foresight.models.qwen import Vlm
@@ -99,11 +100,13 @@ def execute(step: Step, context: StepContext) -> StepOutput:
     )
 
 
-def _runs(model: Vlm | Vae) -> Mapping[str, Callable[[], str]]:
+def _runs(model: loading.Model) -> Mapping[str, Callable[[], str]]:
     """The checks of a loaded model, by name; each describes what it ran."""
     picture = _photograph()
     if isinstance(model, Vlm):
         return {"forward pass": lambda: _vlm_forward(model, picture)}
+    if isinstance(model, Dino):
+        return {"forward pass": lambda: _dino_forward(model, picture)}
     return {
         "round trip of a still": lambda: _vae_round_trip(model, picture[None]),
         "round trip of a clip": lambda: _vae_round_trip(
@@ -119,6 +122,12 @@ def _vlm_forward(vlm: Vlm, picture: np.ndarray) -> str:
         _require(features[point], (1, *vlm.grid(point, SIDE, SIDE)), point)
     cells = {point: "x".join(map(str, features[point].shape[1:])) for point in points}
     return "a photograph at 224 px: " + ", ".join(f"{point} {shape}" for point, shape in cells.items())
+
+
+def _dino_forward(dino: Dino, picture: np.ndarray) -> str:
+    tokens = dino.encode(picture[None], side=SIDE)
+    _require(tokens, (1, *dino.grid(SIDE, SIDE)), "X7")
+    return f"a photograph at 224 px: X7 {'x'.join(map(str, tokens.shape[1:]))}"
 
 
 def _vae_round_trip(vae: Vae, pictures: np.ndarray) -> str:
@@ -147,8 +156,8 @@ def _photograph() -> np.ndarray:
     return np.asarray(Image.fromarray(picture[:short, :short]).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
 
 
-def _load(spec: ModelSpec, home: Home, device: str) -> tuple[Vlm | Vae | None, Check]:
-    loaded: list[Vlm | Vae] = []
+def _load(spec: ModelSpec, home: Home, device: str) -> tuple[loading.Model | None, Check]:
+    loaded: list[loading.Model] = []
 
     def run() -> str:
         weights = identity(spec, home)

@@ -18,6 +18,11 @@ import torch
 from diffusers import AutoencoderKLLTXVideo
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import (
+    BitImageProcessor,
+    Dinov2Config,
+    Dinov2Model,
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersModel,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLProcessor,
@@ -25,9 +30,10 @@ from transformers import (
     Qwen2VLImageProcessor,
     Qwen2VLVideoProcessor,
 )
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
-PATCH = 14  # pixels, as in every Qwen2.5-VL
+PATCH = 14  # pixels, as in every Qwen2.5-VL and DINOv2
 MERGE = 2
 VAE_FOLDER = "vae"  # where a diffusers pipeline keeps its VAE
 
@@ -108,6 +114,17 @@ class VaeShape:
         return 2 ** sum(self.scaling)
 
 
+@dataclass(frozen=True)
+class DinoShape:
+    """The shape of a tiny DINOv2. The large model: 1024 x 24, 16 heads, positions for 518 px."""
+
+    width: int = 96
+    depth: int = 4
+    heads: int = 4
+    side: int = 224  # pixels that the position embeddings are made for; interpolated for others
+    registers: int = 0  # 4 in the variant that has them
+
+
 def build_vlm(folder: Path, shape: VlmShape = VlmShape(), seed: int = 0) -> Path:
     """Save a random Qwen2.5-VL with processor and tokenizer to `folder`, as the hub lays it out; 1.03 M weights."""
     tokenizer: Any = _tokenizer(shape.vocabulary)
@@ -186,6 +203,34 @@ def build_vae(folder: Path, shape: VaeShape = VaeShape(), seed: int = 0) -> Path
             decoder_inject_noise=(False,) * (blocks + 1),
         )
     vae.save_pretrained(folder / VAE_FOLDER)
+    return folder
+
+
+def build_dino(folder: Path, shape: DinoShape = DinoShape(), seed: int = 0) -> Path:
+    """Save a random DINOv2 with its image processor to `folder`, as the hub lays it out; 0.53 M weights."""
+    sizes: dict[str, Any] = {
+        "hidden_size": shape.width,
+        "num_hidden_layers": shape.depth,
+        "num_attention_heads": shape.heads,
+        "mlp_ratio": 4,
+        "image_size": shape.side,
+        "patch_size": PATCH,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: Any = (
+            Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**sizes, num_register_tokens=shape.registers))
+            if shape.registers
+            else Dinov2Model(Dinov2Config(**sizes))
+        )
+    model.save_pretrained(folder)
+    processor: Any = BitImageProcessor(  # as the hub's checkpoints have it, centre crop included
+        size={"shortest_edge": 256},
+        crop_size={"height": 224, "width": 224},
+        image_mean=IMAGENET_DEFAULT_MEAN,
+        image_std=IMAGENET_DEFAULT_STD,
+    )
+    processor.save_pretrained(folder)
     return folder
 
 

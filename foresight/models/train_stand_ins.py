@@ -1,14 +1,16 @@
 """Makes the stand-ins that ship with the package: `python -m foresight.models.train_stand_ins [--out FOLDER]`.
 
-Two tiny models of the real classes, trained just enough for the demonstration to show something real:
+Three tiny models of the real classes, trained just enough for the demonstration to show something real:
 
 - the VLM's vision tower and merger, by masked reconstruction of pixels at three sizes. Its language model stays
   random: what is measured behind it (X4) says how much a random transformer loses, and nothing about language;
-- the LTX VAE, 8x in space and 2x in time, as a variational autoencoder of stills and short clips.
+- the LTX VAE, 8x in space and 2x in time, as a variational autoencoder of stills and short clips;
+- DINOv2, by masked reconstruction of pixels too, at the same three sizes. The real one learned by self-distillation:
+  the stand-in shares its architecture and its lack of language, and nothing else.
 
 Budgets are steps, not seconds, and everything is seeded, so that one machine makes the same weights twice. Other
 processors round differently and make others: the shipped hashes, not this script, are their identity. One thread
-each: 5 minutes (VLM) and 8 (VAE) of a core.
+each: 5 minutes (VLM), 8 (VAE) and 4 (DINOv2) of a core.
 
 Two choices make this short training enough (figures: the VAE on unseen photographs after 70 s on one core): Muon
 (Jordan et al. 2024; `torch.optim.Muon`) and not AdamW drives all matrices and kernels, 28.8 dB instead of 21.9; and the
@@ -35,17 +37,19 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLLTXVideo
 from torch import nn
-from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
+from transformers import AutoProcessor, Dinov2Model, Qwen2_5_VLForConditionalGeneration
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from transformers.vision_utils import get_vision_window_index
 
 from foresight.files import read_json, write_json
 from foresight.models import stand_in_pictures
 from foresight.models.identity import STAND_INS, write_manifest
-from foresight.models.tiny import PATCH, VAE_FOLDER, build_vae, build_vlm
+from foresight.models.tiny import PATCH, VAE_FOLDER, build_dino, build_vae, build_vlm
 
 logger = logging.getLogger(__name__)
 
 VLM_ID, VAE_ID = "foresight/stand-in-qwen2.5-vl", "foresight/stand-in-ltx-vae"
+DINO_ID = "foresight/stand-in-dinov2"
 LICENCE = "MIT"
 
 
@@ -125,13 +129,12 @@ def train_vlm(folder: Path, steps: int, seed: int) -> dict[str, Any]:
     merge = tower.spatial_merge_size**2
     from_pre = nn.Linear(tower.config.hidden_size, pixels)
     from_post = nn.Linear(tower.config.out_hidden_size, merge * pixels)
-    pools = {side: stand_in_pictures.stills(n, side, seed) for side, n in ((112, 1200), (168, 500), (224, 300))}
+    pools = _pools(seed)
     rng = np.random.default_rng(seed)
     trainer = Trainer(tower.parameters(), [*from_pre.parameters(), *from_post.parameters()], steps, rate=1e-3)
     for step in range(steps):
-        side, n = ((112, 32), (168, 14), (112, 32), (224, 8))[step % 4]
-        pool = pools[side]
-        images = stand_in_pictures.varied(pool[rng.integers(len(pool), size=n)], rng)
+        images = _stills(pools, step, rng)
+        n, side = images.shape[:2]
         size = {"shortest_edge": side**2, "longest_edge": side**2}
         inputs = processor(
             images=[torch.from_numpy(image).permute(2, 0, 1) * 127.5 + 127.5 for image in images],
@@ -154,6 +157,40 @@ def train_vlm(folder: Path, steps: int, seed: int) -> dict[str, Any]:
             logger.info("vlm step %d of %d: X2 %.4f, X3 %.4f", step + 1, steps, loss_pre.item(), loss_post.item())
     model.eval().half().save_pretrained(folder)
     return {"seed": seed, "steps": steps, "parameters": sum(p.numel() for p in model.parameters())}
+
+
+def train_dino(folder: Path, steps: int, seed: int) -> dict[str, Any]:
+    """Train the DINOv2 of `folder` to give back the pixels of every patch from its token, 40 % of them masked."""
+    model: Any = Dinov2Model.from_pretrained(folder).train()
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
+    to_pixels = nn.Linear(model.config.hidden_size, 3 * PATCH**2)
+    pools = _pools(seed)
+    rng = np.random.default_rng(seed)
+    trainer = Trainer(model.parameters(), to_pixels.parameters(), steps, rate=1e-3)
+    for step in range(steps):
+        images = torch.from_numpy(_stills(pools, step, rng)).permute(0, 3, 1, 2) / 2 + 0.5
+        images = (images - mean) / std
+        target = nn.functional.unfold(images, PATCH, stride=PATCH).transpose(1, 2)  # [N, patches, 3 * 14 * 14]
+        masked = torch.from_numpy(rng.random(target.shape[:2]) < 0.4)
+        tokens = model(images, bool_masked_pos=masked).last_hidden_state[:, 1:]
+        error = (to_pixels(tokens) - target).square().mean(-1)
+        trainer.step(error.mean())
+        if step % 100 == 99:
+            seen, hidden = error[~masked].mean().item(), error[masked].mean().item()
+            logger.info("dino step %d of %d: seen %.4f, masked %.4f", step + 1, steps, seen, hidden)
+    model.eval().half().save_pretrained(folder)
+    return {"seed": seed, "steps": steps, "parameters": sum(p.numel() for p in model.parameters())}
+
+
+def _pools(seed: int) -> dict[int, np.ndarray]:
+    """Stills by side."""
+    return {side: stand_in_pictures.stills(n, side, seed) for side, n in ((112, 1200), (168, 500), (224, 300))}
+
+
+def _stills(pools: dict[int, np.ndarray], step: int, rng: np.random.Generator) -> np.ndarray:
+    """The batch of a step, float32 [N, S, S, 3] in -1..1; sides take turns, and all have about as many patches."""
+    side, n = ((112, 32), (168, 14), (112, 32), (224, 8))[step % 4]
+    return stand_in_pictures.varied(pools[side][rng.integers(len(pools[side]), size=n)], rng)
 
 
 def _crops(pool: np.ndarray, n: int, side: int, rng: np.random.Generator) -> np.ndarray:
@@ -186,17 +223,19 @@ def _tidy(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the stand-in models that ship with the package.")
-    parser.add_argument("--out", type=Path, help="folder for both models (default: where the shipped ones lie)")
-    parser.add_argument("--only", choices=("vlm", "vae"), help="train one of the two")
+    parser.add_argument("--out", type=Path, help="folder for the models (default: where the shipped ones lie)")
+    parser.add_argument("--only", choices=("vlm", "vae", "dino"), help="train one of them")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--vlm-steps", type=int, default=800)
     parser.add_argument("--vae-steps", type=int, default=2400)
+    parser.add_argument("--dino-steps", type=int, default=1200)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
     for role, id, build, train, steps in (
         ("vlm", VLM_ID, build_vlm, train_vlm, arguments.vlm_steps),
         ("vae", VAE_ID, build_vae, train_vae, arguments.vae_steps),
+        ("dino", DINO_ID, build_dino, train_dino, arguments.dino_steps),
     ):
         if arguments.only not in (None, role):
             continue

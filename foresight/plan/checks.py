@@ -202,6 +202,10 @@ def together_problems(plan: Plan, profile: Profile, at: Location) -> Iterator[Pr
     for sub_id in profile.sub_experiments:
         if sub_id not in known:
             yield Problem((*at, "sub_experiments", sub_id), unknown("sub-experiment of the plan", sub_id, list(known)))
+    used = {need.role for sub in known.values() for need in (*map(parse_need, sub.needs), *profile.needs_of(sub))}
+    used |= {role for sub in known.values() for role in sub.models}
+    for role in profile.models.keys() - used:
+        yield Problem((*at, "models", role), unknown("model that the plan uses", role, sorted(used)))
     for sub in known.values():
         if not sub.implemented and sub.id not in profile.sub_experiments:
             continue

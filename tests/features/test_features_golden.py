@@ -23,6 +23,7 @@ GOLDEN: dict[int, dict[str, list[float]]] = {
         "X4.2": [0.04962918, -0.06145777, 0.06403707, -0.04212188, -0.04472955],
         "X4.last": [0.7984938, -0.9847257, 0.5817019, -0.8047108, -0.7939712],
         "X6": [0.6914074, -0.5445935, 0.493826, 0.6564428, -0.4711388],
+        "X7": [0.8001301, -1.05303, 0.2732086, -2.110255, -0.6522458],
     },
 }
 
@@ -34,10 +35,11 @@ def outputs(tmp_path_factory):
     )
     vlm = loading.load_vlm(tiny.build_vlm(tmp_path_factory.mktemp("vlm"), seed=3))
     vae = loading.load_vae(tiny.build_vae(tmp_path_factory.mktemp("vae"), seed=3))
+    dino = loading.load_dino(tiny.build_dino(tmp_path_factory.mktemp("dino"), seed=3))
     vae.model.latents_mean.fill_(0.25)
     vae.model.latents_std.fill_(0.5)
     features = vlm.encode(images, ["X1.2", "X2", "X3", "X4.2", "X4.last"], side=140)
-    return {**features, "X6": vae.encode(images, side=112)}
+    return {**features, "X6": vae.encode(images, side=112), "X7": dino.encode(images, side=112)}
 
 
 def summary(values):
@@ -45,7 +47,7 @@ def summary(values):
     return [float(np.abs(flat).mean()), *map(float, flat[np.linspace(0, len(flat) - 1, 6).astype(int)[1:5]])]
 
 
-@pytest.mark.parametrize("point", ["X1.2", "X2", "X3", "X4.2", "X4.last", "X6"])
+@pytest.mark.parametrize("point", ["X1.2", "X2", "X3", "X4.2", "X4.last", "X6", "X7"])
 def test_features_are_what_they_were_under_this_version(outputs, point):
     assert EXTRACTION_VERSION in GOLDEN, "EXTRACTION_VERSION was raised: add what comes out now to GOLDEN"
     np.testing.assert_allclose(

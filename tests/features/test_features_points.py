@@ -18,6 +18,7 @@ from foresight.results.record import ModelIdentity
         ("X4.28", "vlm", Point("X4", 28)),
         ("X4.last", "vlm", Point("X4", -1)),
         ("X6", "vae", Point("X6")),
+        ("X7", "dino", Point("X7")),
     ],
 )
 def test_a_point_is_read_and_written_the_same(text, role, point):
@@ -34,8 +35,10 @@ def test_what_is_no_point_of_the_vlm_is_refused(text):
 def test_other_models_have_other_points():
     with pytest.raises(UserError, match="There are X6"):
         parse_point("X3", "vae")
-    with pytest.raises(UserError, match="role 'dino'"):
-        parse_point("X7", "dino")
+    with pytest.raises(UserError, match="There are X7"):
+        parse_point("X3", "dino")
+    with pytest.raises(UserError, match="role 'ltx'"):
+        parse_point("X9", "ltx")
 
 
 def test_points_must_not_lie_deeper_than_the_model():
@@ -75,6 +78,8 @@ def test_only_libraries_of_the_role_bear_identity():
     assert set(extraction_identity(**ARGUMENTS)["versions"]) == {"torch", "torchvision", "transformers"}
     vae = extraction_identity(**ARGUMENTS | {"role": "vae", "point": "X6"})
     assert set(vae["versions"]) == {"torch", "torchvision", "diffusers"}
+    dino = extraction_identity(**ARGUMENTS | {"role": "dino", "point": "X7"})
+    assert set(dino["versions"]) == {"torch", "torchvision", "transformers"}
 
 
 def test_a_point_that_does_not_exist_gets_no_identity():

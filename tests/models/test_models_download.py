@@ -161,6 +161,8 @@ def test_only_whole_folders_of_the_root_are_wanted():
     assert download._wanted("vae/config.json", "vae")
     assert not download._wanted("ltxv-13b.safetensors", "vae")
     assert not download._wanted("vae/old/config.json", "vae")
+    assert download._wanted("preprocessor_config.json", "dino")
+    assert not download._wanted("pytorch_model.bin", "dino")  # the same weights again, as a pickle
 
 
 def planted(home):

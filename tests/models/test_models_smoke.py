@@ -12,21 +12,25 @@ from foresight.models.smoke import execute, smoke_test
 
 VLM = ModelSpec("vlm", "foresight/stand-in-qwen2.5-vl", stand_in=True)
 VAE = ModelSpec("vae", "foresight/stand-in-ltx-vae", stand_in=True)
+DINO = ModelSpec("dino", "foresight/stand-in-dinov2", stand_in=True)
 
 
 def test_the_stand_ins_pass_and_each_check_says_what_was_run(home):
-    checks = smoke_test([VLM, VAE], home)
+    checks = smoke_test([VLM, VAE, DINO], home)
     assert [(check.name, check.ok) for check in checks] == [
         ("vlm: load", True),
         ("vlm: forward pass", True),
         ("vae: load", True),
         ("vae: round trip of a still", True),
         ("vae: round trip of a clip", True),
+        ("dino: load", True),
+        ("dino: forward pass", True),
     ]
     assert "X3 8x8x128" in checks[1].detail
     assert "X2 16x16x64" in checks[1].detail
     assert "latents 28x28x32" in checks[3].detail
     assert "dB" in checks[3].detail
+    assert "X7 16x16x96" in checks[6].detail
     assert all(check.seconds > 0 for check in checks[1:])
 
 

@@ -7,7 +7,7 @@ from foresight.files import read_json
 from foresight.models import stand_in_pictures, train_stand_ins
 from foresight.models.identity import ModelManifest
 
-FOLDERS = {"vlm": "qwen2.5-vl-tiny", "vae": "ltx-vae-tiny"}
+FOLDERS = {"vlm": "qwen2.5-vl-tiny", "vae": "ltx-vae-tiny", "dino": "dinov2-tiny"}
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +69,7 @@ def train(monkeypatch, tmp_path):
     return run
 
 
-@pytest.mark.parametrize("only", ["vlm", "vae"])
+@pytest.mark.parametrize("only", ["vlm", "vae", "dino"])
 def test_the_script_makes_the_same_weights_from_the_same_seed(train, only):
     first, again, other = train(only, 3), train(only, 3), train(only, 3, seed=1)
     assert first.revision == again.revision != other.revision

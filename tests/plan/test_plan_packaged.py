@@ -117,7 +117,7 @@ def test_only_real_moves_gates_and_only_tiny_stands_in():
     profiles = load_profiles()
     assert [p.name for p in profiles] == ["tiny", "repro", "real"]  # by rank
     assert [p.moves_gates for p in profiles] == [False, False, True]
-    assert [[m.stand_in for m in p.models.values()] for p in profiles] == [[True] * 2, [False] * 2, [False] * 2]
+    assert [[m.stand_in for m in p.models.values()] for p in profiles] == [[True] * 3, [False] * 3, [False] * 3]
     assert all(len(p.seeds) >= 3 for p in profiles)
 
 
