@@ -33,7 +33,7 @@ from foresight.data.manifest import (
     find,
     read_manifest,
 )
-from foresight.data.recipes import Sample, resolve
+from foresight.data.recipes import FPS, Sample, resolve
 from foresight.errors import UserError
 from foresight.files import sha256_bytes, write_atomic
 from foresight.home import Home
@@ -64,6 +64,19 @@ class Dataset:
     def groups(self) -> list[str]:
         """The source of each item, length N."""
         return self.manifest.groups
+
+    @property
+    def fps(self) -> float | None:
+        """Frames a second of the clips; None for stills. Raises `UserError` if the items do not agree on one rate."""
+        if self.images.ndim != 5:
+            return None
+        rates = {item.labels.get(FPS) for item in self.manifest.items}
+        if len(rates) != 1 or not isinstance(rate := rates.pop(), (int, float)):
+            raise UserError(
+                f"The clips of {self.manifest.spec.name} do not all have one frame rate. Their recipe must give each "
+                f"the same label `{FPS}`, for models place frames in time by it."
+            )
+        return float(rate)
 
     def labels(self, name: str) -> np.ndarray:
         """One label of every item: [N], or [N, 4] for `box`. Raises `KeyError` if an item lacks it.

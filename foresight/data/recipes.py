@@ -35,6 +35,10 @@ OFFICIAL_SPLIT = "official_split"
 """The label that a dataset's official split is kept under: `train` or `validation`."""
 
 
+FPS = "fps"
+"""The label that a clip's frame rate is kept under, equal for all items; a label, so that it bears identity."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """One item as a maker hands it over, before it is hashed and written."""

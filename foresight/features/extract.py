@@ -18,13 +18,13 @@ import numpy as np
 from foresight.data.dataset import Dataset, prepare
 from foresight.data.manifest import DataSpec
 from foresight.errors import StepFailed
+from foresight.features.points import Point, parse_point
 from foresight.features.store import MANIFEST, SHARD_ITEMS, FeatureManifest, FeatureWriter
 from foresight.files import canonical_json, sha256_file
 from foresight.home import Home
 from foresight.models import loading
 from foresight.models.download import make_available
 from foresight.models.identity import ModelSpec, locate
-from foresight.models.ltx import Vae
 from foresight.models.qwen import Vlm
 from foresight.results.record import Artifact, StepOutput
 
@@ -82,20 +82,29 @@ class _Session:
         return cls(ModelSpec.from_json(step.work["model_spec"]), context.home, context.device, step.identity["dtype"])
 
     @cached_property
-    def model(self) -> Vlm | Vae:
+    def model(self) -> loading.Model:
         make_available(self.spec, self.home, forward=False)
         return loading.load(self.spec, locate(self.spec, self.home), self.device, self.dtype)
 
     def features(
-        self, images: np.ndarray, points: Sequence[str], side: int | None, batch_size: int
+        self, images: np.ndarray, points: Sequence[str], side: int | None, batch_size: int, fps: float | None = None
     ) -> dict[str, np.ndarray]:
-        """Every point of `images` from one pass a batch: point -> float32 [N, H, W, D]."""
+        """Every point of stills or clips from one pass a batch: point -> float32 [N, (t,) h, w, D]."""
+        if images.ndim == 5:
+            batch_size = max(1, batch_size // images.shape[1])  # every frame is an image
+        if isinstance(self.model, Vlm):
+            self._count(images, batch_size)
+            return self.model.encode(images, points, side, batch_size, fps)
+        features = {}
+        for point in points:
+            shown = _shown(images, parse_point(point, self.spec.role))
+            self._count(shown, batch_size)
+            features[point] = self.model.encode(shown, side, batch_size)
+        return features
+
+    def _count(self, images: np.ndarray, batch_size: int) -> None:
         self.images += len(images)
         self.passes += -(-len(images) // batch_size)
-        if isinstance(self.model, Vlm):
-            return self.model.encode(images, points, side, batch_size)
-        latents = self.model.encode(images, side, batch_size)
-        return dict.fromkeys(points, latents)
 
     @property
     def summary(self) -> str:
@@ -133,11 +142,25 @@ def _extract(
         lacking = [step for step in waiting if shard in writers[step.fingerprint].missing]
         items = writers[lacking[0].fingerprint].range(shard)
         points = [step.identity["point"] for step in lacking]
-        features = session.features(dataset.images[items.start : items.stop], points, side, batch_size)
+        features = session.features(dataset.images[items.start : items.stop], points, side, batch_size, dataset.fps)
         for step in lacking:
             writers[step.fingerprint].write(shard, features[step.identity["point"]])
         progress(done / len(shards), f"{session.spec.role} {' '.join(points)}: {items.stop} of {len(dataset)} images")
         finish_complete()
+
+
+def _shown(images: np.ndarray, point: Point) -> np.ndarray:
+    """What the model is shown for a point: everything, or one frame of each clip."""
+    if point.layer is None:
+        return images
+    if images.ndim != 5 or point.layer >= images.shape[1]:
+        frames = f"clips of {images.shape[1]} frames" if images.ndim == 5 else "stills"
+        raise StepFailed(
+            f"{point} is frame {point.layer}, counted from 0, and these are {frames}. Correct the need in the profile.",
+            cause="exception",
+            retryable=False,
+        )
+    return images[:, point.layer]
 
 
 def _report(context: StepContext, group: int, groups: int, fraction: float, text: str) -> None:

@@ -149,7 +149,6 @@ def test_widths_that_disagree_with_the_config_are_refused(tmp_path):
     [
         (pictures(1, 100, 100), ["X3"], None, "multiple|do not divide"),
         (pictures(1, 112, 112), ["X3"], 100, "does not divide into tokens of 28"),
-        (pictures(2, 112, 112)[None], ["X3"], None, "take frames"),
         (pictures(1, 112, 112).astype(np.float32), ["X3"], None, "uint8"),
         (pictures(1, 112, 112), ["X1.5"], None, "has 4 blocks"),
         (pictures(1, 112, 112), ["X4.5"], None, "X4.0 to X4.4"),
