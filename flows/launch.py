@@ -3,38 +3,35 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import os
+import sys
 from typing import Any
 
 from flows.outcome import Outcome
 from flows.server import prefect_api
 from foresight.home import Home
 
-# What a terminal shows: when, what, and the words. The flow run's page has the rest.
-_FORMAT = "%(asctime)s │ {name} │ %(message)s"
-
-
-def _says_something(record: logging.LogRecord) -> bool:
-    """Not that a task has completed, when it has just said what it found, nor twice that it has failed."""
-    return not record.getMessage().startswith(("Finished in state Completed(", "Task run failed with state"))
+# What a terminal shows: when, and the words, which name the step. The flow run's page has the rest.
+_FORMAT = "%(asctime)s │ %(message)s"
 
 
 def launch(name: str, parameters: dict[str, Any], home: Home) -> Any:
     """Run `flows.<name>` and return what it returned, the outcome of a failed run too. Raises what it raised."""
-    flow_run, task_run = _FORMAT.format(name="run"), _FORMAT.format(name="%(task_run_name)-22s")
-    os.environ.setdefault("PREFECT_LOGGING_FORMATTERS_STANDARD_FLOW_RUN_FMT", flow_run)
-    os.environ.setdefault("PREFECT_LOGGING_FORMATTERS_STANDARD_TASK_RUN_FMT", task_run)
+    for kind in ("FLOW_RUN", "TASK_RUN"):
+        os.environ.setdefault(f"PREFECT_LOGGING_FORMATTERS_STANDARD_{kind}_FMT", _FORMAT)
     os.environ.setdefault("PREFECT_LOGGING_FORMATTERS_STANDARD_DATEFMT", "%H:%M:%S")
     with prefect_api(home) as server:
         if server is not None:
             server.wait()
+        from flows import zombies
+
+        for line in zombies.mark_dead(home):
+            print(line, file=sys.stderr)
         module = importlib.import_module(f"flows.{name}")
         from prefect.events.worker import EventsWorker
         from prefect.exceptions import TerminationSignal
         from prefect.logging.handlers import APILogWorker
 
-        logging.getLogger("prefect.task_runs").addFilter(_says_something)
         try:
             state = getattr(module, name)(**parameters, return_state=True)
             ended_with = getattr(state.data, "result", state.data)

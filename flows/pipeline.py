@@ -16,12 +16,13 @@ from prefect import allow_failure
 from prefect.client.orchestration import get_client
 from prefect.futures import PrefectFuture, wait
 from prefect.logging import get_run_logger
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 from prefect.states import Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import zombies
+from flows import failure, logs, story, zombies
 from flows.outcome import Outcome
+from flows.progress import Progress
 from foresight.compute import ledger, planner
 from foresight.compute.backend import Backend, Call
 from foresight.compute.local import LIGHT_PRELOAD, PRELOAD, LocalBackend
@@ -31,7 +32,7 @@ from foresight.compute.tracking import Tracker, earlier_record
 from foresight.errors import UserError
 from foresight.home import Home
 from tasks.assessment import assess, stub
-from tasks.calls import call_key, is_done, task_for
+from tasks.calls import call_key, is_done, task_for, task_name
 from tasks.preparation import make_model_available, prepare_data, refused
 
 CANCEL_CHECK_S = 1.0
@@ -42,6 +43,7 @@ CALLS: Any = ThreadPoolTaskRunner(max_workers=64)
 def ended(work: Callable[[], Outcome]) -> Outcome | State:
     """How a flow ends: a run in which something failed is a failed flow run with its results kept, and a refusal is one
     with its one sentence, in the log too, where an exception would leave its traceback."""
+    logs.for_reading()
     try:
         outcome = work()
     except UserError as refusal:
@@ -86,7 +88,7 @@ def _measure(job: Job, home: Home, run_id: str, tracker: Tracker) -> tuple[str, 
         plan = planner.plan_steps(job, home, run_id)
         for line in planner.withdraw_broken(plan, home):
             get_run_logger().warning(line)
-        _announce(plan, home)
+        _announce(plan, job, home)
         tracker.begin(plan)
         try:
             return tuple(_run_calls(plan, backend, run_id, home, tracker))
@@ -133,15 +135,14 @@ def prepare(job: Job, home: Home) -> None:
         raise UserError("\n  - ".join(["nothing was started:", *map(str, refusals)]))
 
 
-def _announce(plan: StepPlan, home: Home) -> None:
+def _announce(plan: StepPlan, job: Job, home: Home) -> None:
     say = get_run_logger().info
-    recorded = [step for step in plan.steps if is_done(step, home)]
-    say(f"{len(plan.steps)} steps, {len(recorded)} of them recorded already")
-    for call in [*([Call((plan.smoke,))] if plan.smoke else []), *plan.calls()]:
-        to_run = [step for step in call.steps if step not in recorded]
-        if to_run:
-            reasons = dict.fromkeys(planner.why(step, earlier_record(home, step)) for step in to_run)
-            say(f"to run: {', '.join(step.label for step in to_run)}: {'; '.join(reasons)}")
+    open_steps = [step for step in plan.steps if not is_done(step, home)]
+    say(story.beginning(job, len(plan.steps), len(plan.steps) - len(open_steps)))
+    reasons = {step.fingerprint: planner.why(step, earlier_record(home, step)) for step in open_steps}
+    calls = [*([Call((plan.smoke,))] if plan.smoke else []), *plan.calls()]
+    for line in story.to_run(calls, reasons):
+        say(line)
 
 
 def _run_calls(plan: StepPlan, backend: Backend, run_id: str, home: Home, tracker: Tracker) -> list[str]:
@@ -168,7 +169,13 @@ Submitted = tuple[Call, PrefectFuture[Any]]
 
 def _submit(call: Call, upstream: list[PrefectFuture[Any]], backend: Backend, run_id: str, home: Home) -> Submitted:
     future = task_for(call, home).submit(
-        call_key(call), call.label, call, backend, run_id, home, wait_for=[allow_failure(f) for f in upstream]
+        call_key(call),
+        task_name(call, home),
+        call,
+        backend,
+        run_id,
+        home,
+        wait_for=[allow_failure(f) for f in upstream],
     )
     return call, future
 
@@ -176,6 +183,7 @@ def _submit(call: Call, upstream: list[PrefectFuture[Any]], backend: Backend, ru
 def _follow(submitted: Sequence[Submitted], run_id: str, home: Home, tracker: Tracker | None) -> dict[str, str]:
     """Wait for all, hearing a cancel meanwhile; note each end. Returns label -> error of what failed."""
     pending = {future: call for call, future in submitted}
+    progress = Progress([call for call, _ in submitted])
     failures: dict[str, str] = {}
     try:
         while pending:
@@ -184,7 +192,10 @@ def _follow(submitted: Sequence[Submitted], run_id: str, home: Home, tracker: Tr
                 error = _error_of(future)
                 if error is not None:
                     failures[call.label] = str(error)
-                    get_run_logger().error(f"{call.label}: {error}")
+                    get_run_logger().error(
+                        failure.report(call, str(error), home, options=_options(), retry=_retry_command())
+                    )
+                progress.ended(call, error is None)
                 if tracker is not None:
                     for step in call.steps:
                         tracker.step_ended(step, None if error is None else str(error))
@@ -209,6 +220,15 @@ def _error_of(future: PrefectFuture[Any]) -> BaseException | None:
     except Exception as error:  # noqa: BLE001 - a step's end is reported whatever it was, never raised past its siblings
         return error
     return RuntimeError(f"ended as {state.name}")
+
+
+def _options() -> str:
+    plan = flow_run.parameters.get("plan")
+    return f" --plan {plan}" if plan else ""
+
+
+def _retry_command() -> str:
+    return f"prefect flow-run retry {flow_run.id}" if deployment.id else "the same command"
 
 
 def _cancelling() -> bool:

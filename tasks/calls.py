@@ -7,6 +7,8 @@ work; this task waits in short slices, so that a cancel is heard within half a s
 
 from __future__ import annotations
 
+import logging
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
@@ -15,8 +17,10 @@ from typing import Any
 
 from prefect import task
 from prefect.cache_policies import CacheKeyFnPolicy
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
+from prefect.runtime import task_run
 from prefect.tasks import exponential_backoff
 
 from foresight.compute import ledger
@@ -26,10 +30,12 @@ from foresight.compute.step import Step
 from foresight.errors import StepFailed
 from foresight.files import sha256_bytes, sha256_file
 from foresight.home import Home
+from foresight.results.findings import pool_findings
 from foresight.results.record import finished, read_record
 
 POLL_S = 0.25
 RETRIES = 2
+_LOGGED = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+: ")  # as `foresight.compute.capture` formats it
 
 
 def call_key(call: Call) -> str:
@@ -54,7 +60,7 @@ def _key(_context: Any, parameters: dict[str, Any]) -> str:
 
 
 @task(
-    task_run_name="{label}",
+    task_run_name="{name}",
     persist_result=True,
     result_serializer="json",
     cache_policy=CacheKeyFnPolicy(cache_key_fn=_key),
@@ -62,18 +68,47 @@ def _key(_context: Any, parameters: dict[str, Any]) -> str:
     retry_delay_seconds=exponential_backoff(1),
     retry_condition_fn=can_be_mended,
 )
-def run_call(key: str, label: str, call: Call, backend: Backend, run_id: str, home: Home) -> dict[str, str]:
+def run_call(key: str, name: str, call: Call, backend: Backend, run_id: str, home: Home) -> dict[str, str]:
     """Run the steps of a call that have no record yet. Returns fingerprint -> sha256 of its record.
 
     Raises `StepFailed` for the first step that failed, after all that could finish have finished.
     """
-    say = get_run_logger().info
+    if task_run.run_count > 1:  # Prefect's retry of the task keeps the name of its first attempt
+        with get_client(sync_client=True) as client:
+            client.set_task_run_name(task_run.id, task_name(call, home))
+    logger = get_run_logger()
+
+    def say(text: str) -> None:
+        level, text = level_of(text)
+        logger.log(level, f"{call.label} │ {text}")
+
+    say("starts")
     follow(call, backend, run_id, home, say)
     for step in call.steps:
         record = read_record(home, step.fingerprint)
         if record is not None and step.kind == "sub_experiment":
-            say(f"found in {record.usage.seconds:.1f} s: {record.finding or 'nothing was said'}")
+            said = pool_findings([(record.finding_template, record.metrics)]) or record.finding or "nothing was said"
+            say(f"found in {record.usage.seconds:.1f} s: {said}")
     return {step.fingerprint: sha256_file(home.record(step.fingerprint)) for step in call.steps}
+
+
+def task_name(call: Call, home: Home) -> str:
+    """`c1/e1_3 seed 0 · A100-40GB`, and which attempt from the second on; what is recorded says so."""
+    step = next((step for step in call.steps if not is_done(step, home)), None)
+    if step is None:
+        return f"{call.label} · recorded"
+    made = [int(path.name) for path in home.step(step.fingerprint).glob("attempts/*") if path.name.isdigit()]
+    attempt = max(made, default=0) + 1
+    return f"{call.label} · {step.resources.device}" + (f" · attempt {attempt}" if attempt > 1 else "")
+
+
+def level_of(text: str) -> tuple[int, str]:
+    """The level of a line that a handler's logger wrote, and its words; a line that was printed is information."""
+    found = _LOGGED.match(text)
+    if found is None:
+        return logging.INFO, text
+    level = logging.getLevelNamesMapping()[found[1]]
+    return level, text[found.end() :] if level < logging.WARNING else f"{found[1].lower()}: {text[found.end() :]}"
 
 
 def follow(call: Call, backend: Backend, run_id: str, home: Home, say: Callable[[str], None]) -> None:
@@ -116,7 +151,7 @@ def _one_attempt(
         lines, cursor = backend.logs(call_id, cursor)
         for line in newest_progress(lines):
             text = line.text if line.progress is None else f"{line.progress:4.0%}  {line.text}"
-            say(text if line.step in (None, call.label) else f"{line.step}: {text}")
+            say(text if line.step in (None, call.label) or line.progress is not None else f"{line.step}: {text}")
         if state != "running":
             return {outcome.fingerprint: outcome for outcome in backend.outcome(call_id)}
         if not cancelled and ledger.cancel_requested(home, run_id):

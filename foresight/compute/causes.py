@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from foresight.compute.masking import mask
 from foresight.errors import StepFailed, UserError
 from foresight.results.record import Cause
 
@@ -114,5 +115,5 @@ def _signal_name(number: int) -> str:
 
 
 def _line(text: str) -> str:
-    line = " ".join(text.split())
+    line = mask(" ".join(text.split()))
     return line if len(line) <= _ERROR_LENGTH else line[: _ERROR_LENGTH - 1] + "…"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from foresight.compute.backend import LogLine
 from foresight.compute.journal import Began
+from foresight.compute.masking import mask
 
 MAX_LINE = 8192  # bytes of a line that are shown; the file keeps all of it
 _BLOCK = 1 << 20
@@ -52,7 +53,7 @@ def _line(raw: bytes, step: str | None) -> LogLine:
     if len(raw) > MAX_LINE:
         text += f" … ({len(raw)} bytes)"
     text = text.rstrip("\r").rpartition("\r")[2]  # a progress bar writes over itself: what stands at the end
-    text = _CONTROL.sub("\ufffd", _ESCAPES.sub("", text))
+    text = mask(_CONTROL.sub("\ufffd", _ESCAPES.sub("", text)))
     match = _PROGRESS.fullmatch(text)
     if match and float(match[1]) <= 1.0:
         return LogLine(match[2] or "", float(match[1]), step)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from prefect.states import Completed, Failed
 
-from foresight.compute.backend import LogLine
+from foresight.compute.backend import Call, LogLine
+from foresight.compute.step import Resources, Step
 from foresight.errors import StepFailed
-from tasks.calls import can_be_mended, newest_progress
+from foresight.home import Home
+from tasks.calls import can_be_mended, level_of, newest_progress, task_name
 
 
 def test_only_the_newest_of_reports_that_overtake_each_other_is_shown_and_no_line_is_lost():
@@ -37,3 +41,25 @@ def test_a_retry_is_for_what_a_retry_can_mend(error: Exception, mended: bool):
 
 def test_what_is_completed_is_not_retried():
     assert can_be_mended(None, None, Completed(data=1)) is False
+
+
+@pytest.mark.parametrize(
+    ("line", "level", "said"),
+    [
+        ("INFO foresight.features.extract: loaded once", logging.INFO, "loaded once"),
+        ("WARNING foresight.x: slow", logging.WARNING, "warning: slow"),
+        ("ERROR a.b: broken", logging.ERROR, "error: broken"),
+        ("INFORMATION is all", logging.INFO, "INFORMATION is all"),
+        ("printed", logging.INFO, "printed"),
+    ],
+)
+def test_a_line_keeps_the_level_that_its_handler_gave_it(line: str, level: int, said: str):
+    assert level_of(line) == (level, said)
+
+
+def test_a_task_is_named_by_its_step_where_it_runs_and_which_attempt(tmp_path):
+    home = Home(tmp_path)
+    step = Step("sub_experiment", "c1/e1_3 seed 0", "real", {"x": 1}, resources=Resources(device="A100-40GB"))
+    assert task_name(Call((step,)), home) == "c1/e1_3 seed 0 · A100-40GB"
+    (home.step(step.fingerprint) / "attempts" / "1").mkdir(parents=True)
+    assert task_name(Call((step,)), home) == "c1/e1_3 seed 0 · A100-40GB · attempt 2"

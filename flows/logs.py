@@ -1,0 +1,45 @@
+"""The log of a flow run, for reading: what will run and why, what each step does and finds, the table at the end.
+
+Each line names the step it is about, since `prefect flow-run logs` shows nothing else of where it comes from. What
+Prefect says of its own doings is left out, and tokens are blacked out.
+"""
+
+from __future__ import annotations
+
+import logging
+from io import StringIO
+
+from rich.console import Console, RenderableType
+
+from foresight.compute.masking import mask
+
+WIDTH = 120
+_OWN_DOINGS = ("Finished in state Completed(", "Task run failed with state", "Task run encountered", "Created task run")
+
+
+class _ForReading(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        # A task that failed has said why, and the flow run says it again with what to do; its state has both.
+        if record.name == "prefect.task_runs" and text.startswith((*_OWN_DOINGS, "Finished in state Failed(")):
+            return False
+        masked = mask(text)
+        if masked != text:
+            record.msg, record.args = masked, None
+        return True
+
+
+_FILTER = _ForReading()
+
+
+def for_reading() -> None:
+    """Idempotent; from the first line of a flow on."""
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(_FILTER)
+
+
+def as_text(shown: RenderableType) -> str:
+    """What a terminal would show, without its colours."""
+    page = StringIO()
+    Console(file=page, width=WIDTH, color_system=None).print(shown)
+    return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
