@@ -1,4 +1,4 @@
-"""`foresight results list | show | verify`."""
+"""`foresight results list | show | compare | verify`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from foresight.cli import compare
 from foresight.cli.output import console, print_json
 from foresight.cli.run import AsJson
 from foresight.errors import UserError
@@ -15,7 +16,8 @@ from foresight.plan.loader import load_plan
 from foresight.results import document, runs, table, view
 from foresight.results.verify import verify as find_problems
 
-app = typer.Typer(no_args_is_help=True, help="What came out: list, show, verify.")
+app = typer.Typer(no_args_is_help=True, help="What came out: list, show, compare, verify.")
+compare.add_to(app)
 
 
 @app.command("list", help="One line an experiment.")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from foresight.compute.planner import Seeded, StepPlan
+from foresight.compute.provenance import checkout
 from foresight.compute.request import Job
 from foresight.compute.step import Step
 from foresight.home import Home
@@ -20,8 +21,8 @@ NOT_IMPLEMENTED = "not implemented: the plan gives it no handler"
 class Tracker:
     """One run, over the experiments of a job. `step_ended` may be called from any thread."""
 
-    def __init__(self, home: Home, job: Job, run_id: str) -> None:
-        self._home, self._job, self._run_id = home, job, run_id
+    def __init__(self, home: Home, job: Job, run_id: str, *, started_by: str = "") -> None:
+        self._home, self._job, self._run_id, self._started_by = home, job, run_id, started_by
         self._seeds: Mapping[str, Seeded] = {}
         self._open: dict[tuple[str, str], set[int]] = defaultdict(set)
         self._errors: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
@@ -45,6 +46,8 @@ class Tracker:
                     stub=self._job.request.stub_mode,
                     skipped=dict.fromkeys(selection.not_implemented, NOT_IMPLEMENTED),
                     options={key: value for key, value in vars(self._job.request).items() if value},
+                    git_commit=checkout()[0] or "",
+                    started_by=self._started_by,
                 )
             for sub in selection.sub_experiments:
                 if plan is None:

@@ -75,6 +75,8 @@ class Run(_Frozen):
     stub: bool = Field(description="Nothing was computed. Never assessed.")
     seeds: tuple[int, ...] = Field(description="Every one of these must finish before a criterion counts as measured.")
     options: dict[str, Any] = Field(default_factory=dict, description="What the user asked for.")
+    git_commit: str = Field(default="", description="Of the code that the run began with; empty outside of git.")
+    started_by: str = Field(default="", description="Name of the deployment, e.g. `nightly`; empty from a shell.")
     status: RunStatus = "running"
     sub_experiments: dict[str, SubRun]
     record_sha256: dict[str, str] = Field(
@@ -122,6 +124,8 @@ def new_run(
     stub: bool = False,
     skipped: Mapping[str, str] | None = None,
     options: Mapping[str, Any] | None = None,
+    git_commit: str = "",
+    started_by: str = "",
 ) -> Run:
     """Write the run.json of a run that begins. `skipped`: sub-experiment -> why. Raises `UserError` if it exists."""
     skipped = skipped or {}
@@ -144,6 +148,8 @@ def new_run(
         stub=stub,
         seeds=tuple(seeds),
         options=dict(options or {}),
+        git_commit=git_commit,
+        started_by=started_by,
         sub_experiments={
             sub.id: SubRun(status="skipped", note=skipped[sub.id]) if sub.id in skipped else SubRun()
             for sub in experiment.sub_experiments

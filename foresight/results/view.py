@@ -54,6 +54,12 @@ def read(home: Home, experiment_id: str) -> dict[str, Any] | None:
     return yaml.safe_load(path.read_text()) if path.is_file() else None
 
 
+def read_run(home: Home, experiment_id: str, run_id: str) -> dict[str, Any] | None:
+    """The results.yaml of one run as it lies there, or None."""
+    path = runs.folder(home, experiment_id, run_id) / "results.yaml"
+    return yaml.safe_load(path.read_text()) if path.is_file() else None
+
+
 def dump(content: Mapping[str, Any]) -> str:
     """The text of a results.yaml: equal content, equal bytes."""
     return HEADER + yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=120)
