@@ -14,6 +14,7 @@ Another process (a flow, a worker) only needs `plane.environment`. By hand: `PYT
 - `fault(rpc, status=, times=, for_s=, delay_s=, cut=, contains=)`, `unavailable`, `lose_answer`, `outage(seconds)`:
   what a client outside meets. `rpc` is a shell pattern (`"FunctionGetOutputs"`, `"Volume*"`). The client itself
   tries most requests four times, so 25 errors that the product sees are 100 faults.
+  A connection that is cut four times is `grpclib.exceptions.StreamTerminatedError`, nothing of modal's.
 - `strike(action, on="start"|"log"|"commit", pattern=, nth=, after_s=, function=, contains=, times=)`: what befalls
   a container, at a moment named beforehand; `now(action, call)`: at once.
 - `expire(call)`, `cancel(call)`, `finish(call, status)`: what becomes of a call.

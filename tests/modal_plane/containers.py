@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .plane import Plane
 
 Result = api_pb2.GenericResult
+INTERNAL_FAILURE = Result.GENERIC_STATUS_INTERNAL_FAILURE
 SANDBOX = Path(__file__).with_name("sandbox.py")
 STDOUT, STDERR, SYSTEM = 1, 2, 3
 HEARTBEAT_S = 15.0
@@ -43,6 +44,7 @@ class Running:
         self.id = plane.store.new_id("ta")
         self.function = Function(**vars(function))  # as it was deployed when the container started
         self.folder = plane.folder / "containers" / self.id
+        self.socket = plane.sockets / self.id
         self.record = Container(self.id, function.id, function.name, function.gpu, time.time())
         self.call: Call | None = None
         self.took_an_input = False
@@ -66,7 +68,7 @@ class Running:
         self.folder.mkdir(parents=True)
         socket = Server([Service(self.plane, self)])
         try:
-            await socket.start(path=str(self.folder / "socket"))
+            await socket.start(path=str(self.socket))
             spec = self._prepare()
             self.pipes = [Pipe(functools.partial(self._take, STDOUT)), Pipe(functools.partial(self._take, STDERR))]
             self.process = await asyncio.create_subprocess_exec(
@@ -87,8 +89,11 @@ class Running:
                 self._later(self.plane.settings.background_commit_s, self._commit_unasked)
             self.record.exit_code = await self.process.wait()
             if self.record.exit_code == REFUSED:
-                refusal = Result(status=Result.GENERIC_STATUS_INTERNAL_FAILURE, exception=self.last_line)
-                self.start_failure, self.escalates = refusal, True
+                self.start_failure = Result(status=INTERNAL_FAILURE, exception=self.last_line)
+                self.escalates = True
+        except OSError as error:  # of this machine: told to whoever waits, not tried for ever
+            text = f"the control plane could not start a container: {error}"
+            self.start_failure, self.escalates = Result(status=INTERNAL_FAILURE, exception=text), True
         finally:
             for timer in self.timers:
                 timer.cancel()
@@ -99,7 +104,9 @@ class Running:
             self.plane.store.save(self.record)
             self.plane.volumes.unmount(self)
             self._settle()
-            socket.close()
+            if self.socket.exists():
+                socket.close()
+                self.socket.unlink()
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _settle(self) -> None:
@@ -141,7 +148,7 @@ class Running:
             secret = self.plane.store.find(Secret, id)
             environment |= secret.values if secret else {}
         environment |= {
-            "MODAL_SERVER_URL": f"unix://{self.folder / 'socket'}",
+            "MODAL_SERVER_URL": f"unix://{self.socket}",
             "MODAL_CONTAINER_ARGUMENTS_PATH": str(self.folder / "arguments"),
             "MODAL_IS_REMOTE": "1",
             "MODAL_TASK_ID": self.id,

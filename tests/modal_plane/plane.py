@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import time
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ class Plane:
         self.http_url = ""
         self.settings = Settings(**settings)
         self.hidden = [CHECKOUT]
+        self.sockets = Path(tempfile.mkdtemp(prefix="plane-"))  # the path of a Unix socket may have 107 characters
         self.store = Store(self.folder)
         self.faults = Faults()
         self.strikes = Strikes(self)
@@ -101,8 +103,10 @@ class Plane:
         runner = web.AppRunner(app)
         await runner.setup()
         known = self.folder / "plane.json"
-        port = json.loads(known.read_text())["http_port"] if known.exists() else 0
-        site = web.TCPSite(runner, "127.0.0.1", port)
+        before = json.loads(known.read_text()) if known.exists() else {"http_port": 0}
+        if "sockets" in before:
+            shutil.rmtree(before["sockets"], ignore_errors=True)
+        site = web.TCPSite(runner, "127.0.0.1", before["http_port"])
         await site.start()
         http_port = runner.addresses[0][1]
         self.http_url = f"http://127.0.0.1:{http_port}"
@@ -110,7 +114,7 @@ class Plane:
         await self.open()
         temporary = known.with_suffix(".part")
         temporary.write_text(
-            json.dumps({"port": self.port, "http_port": http_port, "pid": os.getpid(), "since": time.time()})
+            json.dumps({"port": self.port, "http_port": http_port, "pid": os.getpid(), "sockets": str(self.sockets)})
         )
         temporary.replace(known)
         scheduling = asyncio.create_task(self.scheduler.run())
@@ -119,3 +123,4 @@ class Plane:
         await self.scheduler.close()
         await scheduling
         await runner.cleanup()
+        shutil.rmtree(self.sockets)

@@ -1,0 +1,76 @@
+"""The machine: how many containers there are, what is left of a plane that is lost, and of one that is stopped."""
+
+from __future__ import annotations
+
+import time
+
+import modal
+import psutil
+import pytest
+
+from modal_plane.conftest import shell
+from modal_plane.control import PlaneControl
+
+
+def function(name: str) -> modal.Function:
+    return modal.Function.from_name("toy", name)
+
+
+def test_no_more_containers_than_allowed_and_all_are_used(toy: PlaneControl) -> None:
+    """Four calls of a second on two containers take two seconds, start-up apart; on one they would take four."""
+    toy.configure(max_containers=2)
+    calls = [function("step").spawn(i, sleep_s=1.0) for i in range(4)]
+    tasks = {call.get(timeout=60)["task"] for call in calls}
+    assert len(tasks) == 2
+    executions = [execution for call in calls for execution in toy.call(call.object_id)["executions"]]
+    first, last = min(e["started_at"] for e in executions), max(e["stopped_at"] for e in executions)
+    assert 2.0 <= last - first < 3.9
+
+
+def test_a_containers_own_limit_is_that_of_its_options(toy: PlaneControl) -> None:
+    one = function("step").with_options(max_containers=1)
+    tasks = [call.get(timeout=60)["task"] for call in [one.spawn(i) for i in range(3)]]
+    assert len(set(tasks)) == 1
+
+
+def test_an_idle_container_makes_room_for_another_function(toy: PlaneControl) -> None:
+    toy.configure(max_containers=1, idle_s=60.0)
+    assert function("step").remote(1)["value"] == 1
+    assert list(function("count").remote_gen(1)) == [0]
+
+
+def test_a_new_deployment_takes_new_containers(toy: PlaneControl) -> None:
+    toy.configure(idle_s=60.0)
+    before = function("step").remote(1)["task"]
+    shell("deploy", "-m", "toyapp")
+    assert function("step").remote(1)["task"] != before
+
+
+def test_a_plane_that_is_lost_starts_its_calls_again_when_it_is_back(plane: PlaneControl) -> None:
+    shell("deploy", "-m", "toyapp")
+    waits, done = function("step").spawn("waits", sleep_s=1.0), function("step").spawn("done")
+    assert done.get()["value"] == "done"
+    plane.running(waits.object_id)
+    process = psutil.Process(next(c["pid"] for c in plane.containers() if not c["stopped_at"]))
+    plane.kill()
+    psutil.wait_procs([process], timeout=5)
+    assert not process.is_running()
+    with pytest.raises(modal.exception.ConnectionError):
+        waits.get(timeout=0)
+    plane.start()
+    assert waits.get(timeout=30)["value"] == "waits"
+    assert done.get(timeout=0)["value"] == "done"
+    executions = plane.call(waits.object_id)["executions"]
+    assert [e["ended_by"] for e in executions] == ["plane_lost", "output"]
+
+
+def test_nothing_is_left_of_a_plane_that_is_stopped(plane: PlaneControl) -> None:
+    shell("deploy", "-m", "toyapp")
+    call = function("step").spawn(1, sleep_s=60)
+    plane.running(call.object_id)
+    pids = [container["pid"] for container in plane.containers()]
+    began = time.monotonic()
+    plane.stop()
+    assert time.monotonic() - began < 5
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert list((plane.folder / "containers").iterdir()) == []
