@@ -100,11 +100,18 @@ def _between(some: _Pictures, others: _Pictures) -> Iterator[Duplicate]:
 
 
 def _pictures(images: np.ndarray, part: np.ndarray) -> _Pictures:
+    """What is compared of a part; a picture that is there twice (a clip and its reverse) once."""
     owner, colour, grey = [], [], []
+    seen: set[bytes] = set()
     for index in part:
         pixels = images[index]
-        frames = pixels[None] if pixels.ndim == 3 else pixels[np.linspace(0, len(pixels) - 1, _FRAMES).astype(int)]
+        frames = (
+            pixels[None] if pixels.ndim == 3 else pixels[np.linspace(0, len(pixels) - 1, _FRAMES).round().astype(int)]
+        )
         for frame in frames:
+            if (content := frame.tobytes()) in seen:
+                continue
+            seen.add(content)
             picture = Image.fromarray(frame)
             owner.append(index)
             colour.append(np.asarray(picture.resize((_SMALL, _SMALL), Image.Resampling.HAMMING)))

@@ -133,6 +133,33 @@ class CocoObjectsParameters(Parameters):
     exclude: list[str] = Field(default=[], description="Sources (image ids) to leave out.")
 
 
+class ClipParameters(Parameters):
+    """What every recipe of clips takes."""
+
+    side: int = Field(default=224, ge=28, le=2048)
+    frames: int = Field(default=8, ge=2, description="Frames a clip.")
+    fps: float = Field(gt=0, le=60, description="Frames a second; models place frames in time by it.")
+
+
+class MotionParameters(ClipParameters):
+    """D7: one object that is pushed in one of four directions at one of two speeds, and slows down."""
+
+    n: int = Field(ge=1, description="Clips drawn; each is also there reversed, and frozen at its middle frame.")
+    fps: float = Field(default=2.0, gt=0, le=60)
+    background: Literal["white", "textured"] = Field(default="textured", description="`white` is as published.")
+
+
+class SSv2MotionParameters(ClipParameters):
+    """R1: Something-Something v2 clips whose label says left to right, or right to left; as many of each."""
+
+    n: int = Field(ge=4, description="Clips; each is also there reversed, and frozen at its middle frame.")
+    fps: float = Field(default=4.0, gt=0, le=12.0, description="Frames a second; SSv2 is recorded at 12.")
+    validation_fraction: float = Field(
+        default=0.25, gt=0, lt=1, description="Share of the n clips taken from the official validation split."
+    )
+    exclude: list[str] = Field(default=[], description="Sources (clip ids) to leave out.")
+
+
 class CocoSingleObjectParameters(Parameters):
     """R2: a square crop of a COCO val2017 image around one object, one crop an image."""
 
@@ -170,8 +197,10 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe("several_objects", 1, SeveralObjectsParameters, "foresight.data.several:make"),
         Recipe("textures", 1, TexturesParameters, "foresight.data.textures:make"),
         Recipe("coco_objects", 1, CocoObjectsParameters, "foresight.data.coco_objects:make", raw="coco"),
+        Recipe("motion", 1, MotionParameters, "foresight.data.motion:make"),
         Recipe("coco_single_object", 1, CocoSingleObjectParameters, "foresight.data.coco:make", raw="coco"),
-        Recipe("ssv2_frames", 1, SSv2FramesParameters, "foresight.data.ssv2:make", raw="ssv2"),
+        Recipe("ssv2_frames", 2, SSv2FramesParameters, "foresight.data.ssv2:make", raw="ssv2"),
+        Recipe("ssv2_motion", 1, SSv2MotionParameters, "foresight.data.ssv2:make_motion", raw="ssv2"),
     )
 }
 

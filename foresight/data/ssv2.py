@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ import numpy as np
 from PIL import Image
 
 from foresight.data.manifest import Source
+from foresight.data.motion import views
 from foresight.data.raw import RawDataset, order
-from foresight.data.recipes import OFFICIAL_SPLIT, Sample, SSv2FramesParameters
+from foresight.data.recipes import FPS, OFFICIAL_SPLIT, Label, Sample, SSv2FramesParameters, SSv2MotionParameters
 from foresight.errors import UserError
 
 SSV2 = RawDataset(
@@ -35,42 +37,91 @@ _LABEL_FILES = ("labels/{}.json", "something-something-v2-{}.json", "labels/some
 _CLIP_FOLDERS = ("20bn-something-something-v2", "videos")
 
 
+DIRECTIONS: Mapping[str, str] = {
+    "Pushing something from left to right": "right",
+    "Pulling something from left to right": "right",
+    "Pushing something from right to left": "left",
+    "Pulling something from right to left": "left",
+}
+"""The templates whose text says which way things go."""
+
+
+@dataclass(frozen=True)
+class _Clip:
+    """A clip as it was sampled, with what the official files say of it."""
+
+    id: str
+    source: Source
+    frames: np.ndarray
+    labels: dict[str, Label]
+
+
 def make(parameters: SSv2FramesParameters, root: Path | None) -> Iterator[Sample]:
     """`n` clips, the official train ones first. Pixels uint8 [T, S, S, 3], or [S, S, 3] with `frames=1`.
 
-    Labels: `official_split`, `template`, `class_id`, `text`, `start_s` (of the first frame). A clip that is too short
-    for `frames` at `fps` is left out. Raises `UserError` if the licence was not accepted, files are missing, or fewer
-    than `n` clips are long enough.
+    Labels: `official_split`, `template`, `class_id`, `text`, `start_s` (of the first frame); of clips `fps`. A clip
+    that is too short for `frames` at `fps` is left out. Raises `UserError` if the licence was not accepted, files are
+    missing, or fewer than `n` clips are long enough.
     """
-    labels = {part: _read(root, part) for part in ("train", "validation", "labels")}
+    for part, n in _parts(parameters.n, parameters.validation_fraction).items():
+        for clip in _clips(root, part, n, None, parameters):
+            pixels, labels = clip.frames, clip.labels
+            if parameters.frames == 1:
+                pixels, labels = pixels[0], {name: value for name, value in labels.items() if name != FPS}
+            yield Sample(f"ssv2-{clip.id}", clip.id, clip.source, pixels, labels)
+
+
+def make_motion(parameters: SSv2MotionParameters, root: Path | None) -> Iterator[Sample]:
+    """`n` clips, in every official split as many to the left as to the right, each in its three `motion.views`.
+
+    Labels: those of `make`, `direction` (as it is seen) and `order`. Raises as `make` does.
+    """
+    for part, n in _parts(parameters.n, parameters.validation_fraction).items():
+        for k, direction in enumerate(("left", "right")):
+            for clip in _clips(root, part, (n + k) // 2, direction, parameters):
+                yield from views(f"ssv2-{clip.id}", clip.id, clip.source, clip.frames, direction, clip.labels)
+
+
+def _parts(n: int, validation_fraction: float) -> dict[str, int]:
+    """Clips of each official split."""
+    n_validation = min(max(round(validation_fraction * n), 1), n - 1)
+    return {"train": n - n_validation, "validation": n_validation}
+
+
+def _clips(
+    root: Path | None, part: str, n: int, direction: str | None, parameters: SSv2FramesParameters | SSv2MotionParameters
+) -> Iterator[_Clip]:
+    """`n` clips of an official split; only those whose template says `direction`, if one is given."""
+    entries = {str(entry["id"]): entry for entry in _read(root, part)}
+    classes = _read(root, "labels")
     folder = SSV2.require(root, _CLIP_FOLDERS, "the folder of clips")
     _require_licence(folder.parent)
-    n_validation = min(max(round(parameters.validation_fraction * parameters.n), 1), parameters.n - 1)
-    wanted = {"train": parameters.n - n_validation, "validation": n_validation}
-    for part, n in wanted.items():
-        entries = {str(entry["id"]): entry for entry in labels[part]}
-        made = 0
-        for clip_id in order(entries.keys() - set(parameters.exclude), parameters.seed):
-            if made == n:
-                break
-            path = SSV2.require(folder, (f"{clip_id}.webm", f"{clip_id}.mp4"), "a clip that the labels list")
-            sampled = sample_frames(path, parameters.frames, parameters.fps)
-            if sampled is None:
-                continue
-            frames, start_s = sampled
-            pixels = np.stack([_centre_square(frame, parameters.side) for frame in frames])
-            yield Sample(
-                id=f"ssv2-{clip_id}",
-                source_id=clip_id,
-                source=Source(
-                    origin=f"{SSV2.name}, {path.name}", licence="Something-Something v2 licence, research only"
-                ),
-                pixels=pixels if parameters.frames > 1 else pixels[0],
-                labels={**_labels(entries[clip_id], labels["labels"]), OFFICIAL_SPLIT: part, "start_s": start_s},
-            )
-            made += 1
-        if made < n:
-            raise SSV2.too_few(n, made, folder, f"official {part} clips that are long enough")
+    if direction is not None:
+        entries = {id: entry for id, entry in entries.items() if DIRECTIONS.get(_template(entry)) == direction}
+    made = 0
+    for clip_id in order(entries.keys() - set(parameters.exclude), parameters.seed):
+        if made == n:
+            return
+        path = SSV2.require(folder, (f"{clip_id}.webm", f"{clip_id}.mp4"), "a clip that the labels list")
+        sampled = sample_frames(path, parameters.frames, parameters.fps)
+        if sampled is None:
+            continue
+        frames, start_s = sampled
+        yield _Clip(
+            clip_id,
+            Source(origin=f"{SSV2.name}, {path.name}", licence="Something-Something v2 licence, research only"),
+            np.stack([_centre_square(frame, parameters.side) for frame in frames]),
+            {
+                **_labels(entries[clip_id], classes),
+                OFFICIAL_SPLIT: part,
+                "start_s": start_s,
+                FPS: parameters.fps,
+            },
+        )
+        made += 1
+    if made < n:
+        going = f" that go {direction}" if direction else ""
+        raise SSV2.too_few(n, made, folder, f"official {part} clips{going} that are long enough")
 
 
 def sample_frames(path: Path, count: int, fps: float) -> tuple[list[np.ndarray], float] | None:
@@ -105,9 +156,13 @@ def _require_licence(root: Path) -> None:
         )
 
 
-def _labels(entry: Mapping[str, Any], class_ids: Mapping[str, str]) -> dict[str, str | int]:
-    template = entry["template"].replace("[", "").replace("]", "")
+def _labels(entry: Mapping[str, Any], class_ids: Mapping[str, str]) -> dict[str, Label]:
+    template = _template(entry)
     return {"template": template, "class_id": int(class_ids[template]), "text": entry["label"]}
+
+
+def _template(entry: Mapping[str, Any]) -> str:
+    return entry["template"].replace("[", "").replace("]", "")
 
 
 def _centre_square(frame: np.ndarray, side: int) -> np.ndarray:

@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from foresight.data import synthetic
+from foresight.data import motion, synthetic
 from foresight.data.dataset import DataSpec, catalogue, find, prepare, verify
+from foresight.data.recipes import RECIPES
 from foresight.errors import UserError
 from foresight.home import Home
 
@@ -51,6 +53,22 @@ def test_what_is_opened(home):
     assert verify(dataset) == []
     with pytest.raises(KeyError, match=r"no label 'mood'.*it has box, colour, shape"):
         dataset.labels("mood")
+
+
+def test_clips_need_one_rate_and_stills_none(home, monkeypatch):
+    assert prepare(SPEC, home).fps is None
+
+    def uneven(parameters, root=None):
+        for k, sample in enumerate(motion.make(parameters)):
+            yield replace(sample, labels={**sample.labels, "fps": 2.0 + k % 2})
+
+    monkeypatch.setattr(synthetic, "make_single_object", uneven)
+    monkeypatch.setitem(
+        RECIPES, "motion", replace(RECIPES["motion"], maker="foresight.data.synthetic:make_single_object")
+    )
+    dataset = prepare(DataSpec("clips", "motion", {"n": 2, "side": 28}), home)
+    with pytest.raises(UserError, match="clips of clips do not all have one frame rate"):
+        _ = dataset.fps
 
 
 def test_the_same_recipe_gives_the_same_identity_anywhere(tmp_path):
@@ -127,7 +145,7 @@ def test_a_maker_that_fails_leaves_nothing(home, monkeypatch):
 PREPARE = """
     import logging, sys
     from pathlib import Path
-    from foresight.data import synthetic
+    from foresight.data import motion, synthetic
     from foresight.data.dataset import DataSpec, prepare
     from foresight.home import Home
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")

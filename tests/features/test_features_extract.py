@@ -19,6 +19,7 @@ from foresight.models.qwen import Vlm
 VLM = ModelSpec("vlm", "foresight/stand-in-qwen2.5-vl", stand_in=True)
 VAE = ModelSpec("vae", "foresight/stand-in-ltx-vae", stand_in=True)
 DATA = DataSpec("shapes", "single_object", {"n": 10, "side": 56})
+CLIPS = DataSpec("clips", "motion", {"n": 2, "side": 56, "frames": 6, "fps": 4.0})  # in three views each: six items
 
 
 class Bench:
@@ -91,6 +92,39 @@ def test_features_are_what_the_model_gives_in_the_order_of_the_data(bench):
     for step in steps:
         expected = direct[step.identity["point"]]
         np.testing.assert_allclose(bench.features(step)[:], expected, rtol=1e-3, atol=1e-3 * expected.std())
+
+
+def test_clips_have_a_step_for_every_two_frames_placed_in_time_by_their_rate(bench):
+    steps = [bench.step(point, data=CLIPS) for point in ("X2", "X3", "X4.last")]
+    bench.run(*steps)
+    images = np.array(prepare(CLIPS, bench.home).images)
+    vlm = loading.load_vlm(locate(VLM, bench.home))
+    direct = vlm.encode(images, ["X2", "X3", "X4.last"], None, 32, 4.0)
+    assert [bench.features(step).shape for step in steps] == [(6, 3, 4, 4, 64), (6, 3, 2, 2, 128), (6, 3, 2, 2, 128)]
+    for step in steps:
+        expected = direct[step.identity["point"]]
+        np.testing.assert_allclose(bench.features(step)[:], expected, rtol=1e-3, atol=1e-3 * expected.std())
+
+
+def test_one_frame_of_a_clip_is_encoded_as_the_still_that_it_is(bench):
+    steps = [bench.step(point, VAE, data=CLIPS) for point in ("X6.0", "X6.5")]
+    bench.run(*steps)
+    images = np.array(prepare(CLIPS, bench.home).images)
+    vae = loading.load_vae(locate(VAE, bench.home))
+    for step, frame in zip(steps, (0, 5), strict=True):
+        expected = vae.encode(images[:, frame])
+        np.testing.assert_allclose(bench.features(step)[:], expected, rtol=1e-3, atol=1e-3 * expected.std())
+
+
+@pytest.mark.parametrize(("data", "what"), [(CLIPS, "clips of 6 frames"), (DATA, "stills")])
+def test_a_frame_that_is_not_there_is_refused(bench, data, what):
+    with pytest.raises(StepFailed, match=f"X6.6 is frame 6, counted from 0, and these are {what}"):
+        bench.run(bench.step("X6.6", VAE, data=data))
+
+
+def test_a_frame_counts_as_an_image_of_a_batch(bench):
+    bench.run(bench.step("X3", data=CLIPS, batch_size=12))
+    assert "6 images, 3 passes" in bench.outputs["X3", None].notes[0]  # shards of four clips, two clips a pass
 
 
 def test_one_load_and_one_pass_serve_all_points(bench):
