@@ -86,6 +86,12 @@ def near_duplicates(dataset: Dataset, parts: list[np.ndarray]) -> Iterator[Dupli
             yield from _between(some, others)
 
 
+def near_duplicates_within(images: np.ndarray) -> Iterator[Duplicate]:
+    """All pairs of uint8 [N, H, W, 3] that show one picture, each way round: the tests are not quite symmetric."""
+    pictures = _pictures(images, np.arange(len(images)))
+    return (match for match in _between(pictures, pictures) if match.first != match.second)
+
+
 def _between(some: _Pictures, others: _Pictures) -> Iterator[Duplicate]:
     tiny, spectra = _tiny(some), _spectra(some)
     for name in VARIANTS:

@@ -160,6 +160,13 @@ class SSv2MotionParameters(ClipParameters):
     exclude: list[str] = Field(default=[], description="Sources (clip ids) to leave out.")
 
 
+class NineCategoriesParameters(Parameters):
+    """D3: nine categories, equally many of each: five coloured shapes on white, two stripes, two gradients."""
+
+    n: int = Field(ge=9, description="Pictures, the nine categories in turn.")
+    side: int = Field(default=224, ge=28, le=2048, description="256 px as published, which full models cannot take.")
+
+
 class CocoSingleObjectParameters(Parameters):
     """R2: a square crop of a COCO val2017 image around one object, one crop an image."""
 
@@ -198,6 +205,7 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe("textures", 1, TexturesParameters, "foresight.data.textures:make"),
         Recipe("coco_objects", 1, CocoObjectsParameters, "foresight.data.coco_objects:make", raw="coco"),
         Recipe("motion", 1, MotionParameters, "foresight.data.motion:make"),
+        Recipe("nine_categories", 1, NineCategoriesParameters, "foresight.data.nine_categories:make"),
         Recipe("coco_single_object", 1, CocoSingleObjectParameters, "foresight.data.coco:make", raw="coco"),
         Recipe("ssv2_frames", 2, SSv2FramesParameters, "foresight.data.ssv2:make", raw="ssv2"),
         Recipe("ssv2_motion", 1, SSv2MotionParameters, "foresight.data.ssv2:make_motion", raw="ssv2"),

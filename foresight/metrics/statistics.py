@@ -186,7 +186,21 @@ def jackknife_scores(statistic: Callable[[np.ndarray], float], groups: Sequence[
         raise ValueError("jackknife_scores needs two groups at least: it leaves out one at a time")
     without = np.array([float(statistic(np.flatnonzero(member != g))) for g in range(n)])
     whole = float(statistic(np.arange(len(member))))
-    return whole + (n - 1) * (without.mean() - without), [str(name) for name in names]
+    return pseudo_values(whole, without), [str(name) for name in names]
+
+
+def pseudo_values(whole: float, without_G: np.ndarray) -> np.ndarray:
+    """[G]: the scores of `jackknife_scores`, from a statistic and its values with each group left out, found faster."""
+    return whole + (len(without_G) - 1) * (np.mean(without_G) - np.asarray(without_G, dtype=np.float64))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p values adjusted for being read together (Holm 1979), in the order given, at most 1."""
+    order = np.argsort(p_values)
+    steps = np.asarray(p_values, dtype=float)[order] * np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return [float(p) for p in adjusted]
 
 
 def _contributions(scores_SG: np.ndarray, counts_SG: np.ndarray) -> tuple[float, np.ndarray]:

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics import silhouette_samples
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+
+from foresight.metrics.statistics import jackknife_scores
 
 
 def silhouette(features_ND: np.ndarray, labels: Sequence | np.ndarray) -> np.ndarray:
@@ -24,6 +27,45 @@ def silhouette(features_ND: np.ndarray, labels: Sequence | np.ndarray) -> np.nda
     """
     features = StandardScaler().fit_transform(np.asarray(features_ND, dtype=np.float64))
     return silhouette_samples(features, np.asarray(labels))
+
+
+def silhouette_by_source(
+    features_ND: np.ndarray, labels: Sequence | np.ndarray, groups: Sequence[str]
+) -> tuple[np.ndarray, list[str]]:
+    """One score a source whose mean is the mean silhouette, and the sources: a silhouette is about pairs of samples, so
+    they come from leaving each source out once. Distances to clusters are summed once, not for each source again."""
+    features = StandardScaler().fit_transform(np.asarray(features_ND, dtype=np.float64))
+    distances = squareform(pdist(features))
+    _, own = np.unique(np.asarray(labels), return_inverse=True)
+    member = np.eye(own.max() + 1)[own]
+    sums_NC = distances @ member
+
+    def statistic(index: np.ndarray) -> float:
+        out = np.ones(len(own), dtype=bool)
+        out[index] = False
+        sums = sums_NC[index] - distances[np.ix_(index, out)] @ member[out]
+        return float(np.mean(_silhouettes(sums, member[index].sum(axis=0), own[index])))
+
+    return jackknife_scores(statistic, groups)
+
+
+def _silhouettes(sums_NC: np.ndarray, counts_C: np.ndarray, own_N: np.ndarray) -> np.ndarray:
+    """[N] from each sample's summed distances to the clusters; 0 for a cluster's only sample."""
+    rows = np.arange(len(own_N))
+    within = sums_NC[rows, own_N] / np.maximum(counts_C[own_N] - 1, 1)
+    means = np.where(counts_C > 0, sums_NC / np.maximum(counts_C, 1), np.inf)
+    means[rows, own_N] = np.inf
+    between = means.min(axis=1)
+    return np.where(counts_C[own_N] > 1, (between - within) / np.maximum(np.maximum(within, between), 1e-300), 0.0)
+
+
+def distance_ratio(features_ND: np.ndarray, labels: Sequence | np.ndarray) -> float:
+    """Mean distance within a label over mean distance between labels, of standardised features; 1: no difference."""
+    distances = pdist(StandardScaler().fit_transform(np.asarray(features_ND, dtype=np.float64)))
+    labels = np.asarray(labels)
+    rows, columns = np.triu_indices(len(labels), 1)
+    same = labels[rows] == labels[columns]
+    return float(distances[same].mean() / distances[~same].mean())
 
 
 def knn_correct(

@@ -83,33 +83,92 @@ def fit_ridge(
 
     Raises `ValueError` on shapes that do not fit and on values that are not finite.
     """
-    if x_train.ndim != 2 or y_train.ndim != 2 or len(x_train) != len(y_train) or len(x_val) != len(y_val):
-        raise ValueError(
-            f"ridge needs [N, D] and [N, K], not {x_train.shape}, {y_train.shape}; {x_val.shape}, {y_val.shape}"
-        )
-    if not len(x_train) or not len(x_val):
-        raise ValueError("ridge needs training and validation samples")
-    standardiser = Standardiser.fit(x_train)
-    intercept = y_train.mean(0, dtype=np.float64)
-    if not np.isfinite(intercept).all():
-        raise ValueError("the targets are not finite")
+    fitted = _Solution.of(x_train, y_train)
+    errors = fitted.errors(x_val, y_val, alphas)
+    return fitted.probe(_best(errors), errors)
 
-    n = len(x_train)
-    basis, spectrum, coefficients = _decompose(standardiser, x_train, y_train, intercept)
-    x_basis = np.concatenate([standardiser.apply(chunk) @ basis for chunk in _chunks(x_val)])
-    target, beyond = y_val - intercept, 0.0
-    if len(x_basis) > x_basis.shape[1]:  # rotated to as many rows as columns: the same error, cheaper for every alpha
-        rotation, x_basis = np.linalg.qr(x_basis)
-        total = np.sum(target**2)
-        target = rotation.T @ target
-        beyond = max(0.0, total - np.sum(target**2))
-    errors = {}
-    for alpha in alphas:
-        missed = x_basis @ (coefficients / (spectrum + n * alpha)[:, None]) - target
-        errors[float(alpha)] = float((np.sum(missed**2) + beyond) / y_val.size)
-    alpha = min(errors, key=lambda candidate: (errors[candidate], -candidate))
-    weights = basis @ (coefficients / (spectrum + n * alpha)[:, None])
-    return RidgeProbe(standardiser, weights, intercept, alpha, errors)
+
+def fit_ridge_by_folds(
+    x: np.ndarray,
+    y: np.ndarray,
+    groups: Sequence[str],
+    *,
+    folds: int = 5,
+    seed: int = 0,
+    alphas: Sequence[float] = ALPHAS,
+) -> RidgeProbe:
+    """The same map of all N samples, its penalty chosen by cross-validation over whole sources (`groups`).
+
+    Nothing of a fold, not even its mean, is known where its error is measured. `seed` deals sources to folds.
+    Raises `ValueError` as `fit_ridge`, and with fewer than two sources.
+    """
+    names = np.unique(np.asarray(groups))
+    if len(names) < 2:
+        raise ValueError("cross-validation by sources needs two of them at least")
+    fold_of = dict(
+        zip(names, np.random.default_rng(seed).permutation(len(names)) % min(folds, len(names)), strict=True)
+    )
+    fold = np.array([fold_of[group] for group in groups])
+    errors = dict.fromkeys((float(alpha) for alpha in alphas), 0.0)
+    for out in np.unique(fold):
+        left = fold == out
+        for alpha, error in _Solution.of(x[~left], y[~left]).errors(x[left], y[left], alphas).items():
+            errors[alpha] += error * (int(left.sum()) / len(x))
+    return _Solution.of(x, y).probe(_best(errors), errors)
+
+
+def _best(errors: dict[float, float]) -> float:
+    """The penalty of least error, of equals the largest."""
+    return min(errors, key=lambda alpha: (errors[alpha], -alpha))
+
+
+@dataclass(frozen=True)
+class _Solution:
+    """W(alpha) = basis @ (coefficients / (spectrum + N alpha)), for every alpha at once."""
+
+    standardiser: Standardiser
+    intercept: np.ndarray  # [K]
+    basis: np.ndarray  # [D, R]
+    spectrum: np.ndarray  # [R]
+    coefficients: np.ndarray  # [R, K]
+    n: int
+
+    @classmethod
+    def of(cls, x: np.ndarray, y: np.ndarray) -> _Solution:
+        _check(x, y)
+        standardiser = Standardiser.fit(x)
+        intercept = y.mean(0, dtype=np.float64)
+        if not np.isfinite(intercept).all():
+            raise ValueError("the targets are not finite")
+        return cls(standardiser, intercept, *_decompose(standardiser, x, y, intercept), len(x))
+
+    def errors(self, x_val: np.ndarray, y_val: np.ndarray, alphas: Sequence[float]) -> dict[float, float]:
+        """Mean squared error on validation by alpha."""
+        _check(x_val, y_val)
+        chunks = [self.standardiser.apply(chunk) @ self.basis for chunk in _chunks(x_val)]
+        x_basis, target, beyond = np.concatenate(chunks), y_val - self.intercept, 0.0
+        if len(x_basis) > x_basis.shape[1]:  # rotated to as many rows as columns: the same error, at less cost
+            rotation, x_basis = np.linalg.qr(x_basis)
+            total = np.sum(target**2)
+            target = rotation.T @ target
+            beyond = max(0.0, total - np.sum(target**2))
+        return {
+            float(alpha): float((np.sum((x_basis @ self._shrunk(alpha) - target) ** 2) + beyond) / y_val.size)
+            for alpha in alphas
+        }
+
+    def probe(self, alpha: float, errors: dict[float, float]) -> RidgeProbe:
+        return RidgeProbe(self.standardiser, self.basis @ self._shrunk(alpha), self.intercept, alpha, errors)
+
+    def _shrunk(self, alpha: float) -> np.ndarray:
+        return self.coefficients / (self.spectrum + self.n * alpha)[:, None]
+
+
+def _check(x: np.ndarray, y: np.ndarray) -> None:
+    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
+        raise ValueError(f"ridge needs [N, D] and [N, K], not {x.shape} and {y.shape}")
+    if not len(x):
+        raise ValueError("ridge needs training and validation samples")
 
 
 def _decompose(

@@ -3,7 +3,16 @@ import pytest
 from sklearn.metrics import silhouette_score
 from sklearn.preprocessing import StandardScaler
 
-from foresight.metrics.structure import knn_correct, permutation_null, permutation_p, permute_labels, silhouette
+from foresight.metrics.statistics import jackknife_scores
+from foresight.metrics.structure import (
+    distance_ratio,
+    knn_correct,
+    permutation_null,
+    permutation_p,
+    permute_labels,
+    silhouette,
+    silhouette_by_source,
+)
 
 RNG = np.random.default_rng(0)
 LABELS = np.repeat(["a", "b", "c"], 30)
@@ -74,3 +83,30 @@ def test_permuted_labels_are_the_baseline_that_planted_structure_leaves_and_nois
         assert abs(null.mean()) < 0.1
         assert (permutation_p(mean_silhouette(features)(LABELS), null) < 0.05) == significant
     assert permutation_p(1.0, np.zeros(99)) == 0.01
+
+
+def test_silhouettes_by_source_are_scikit_learns_with_each_source_left_out():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], 10)
+    features = rng.standard_normal((30, 5)) + 2 * labels[:, None]
+    groups = [f"source-{i // 2:02d}" for i in range(30)]
+    scores, sources = silhouette_by_source(features, labels, groups)
+    scaled = StandardScaler().fit_transform(features)
+    expected, names = jackknife_scores(lambda index: silhouette_score(scaled[index], labels[index]), groups)
+    assert sources == names
+    np.testing.assert_allclose(scores, expected, atol=1e-9)
+    assert np.mean(scores) == pytest.approx(np.mean(silhouette(features, labels)))
+
+
+def test_a_labels_only_sample_has_silhouette_zero():
+    features = np.random.default_rng(0).standard_normal((9, 3))
+    labels = np.array([0, 0, 0, 0, 1, 1, 1, 1, 2])
+    scores, _ = silhouette_by_source(features, labels, [str(i) for i in range(9)])
+    assert np.mean(scores) == pytest.approx(np.mean(silhouette(features, labels)))
+
+
+def test_distances_within_a_cluster_are_small_against_those_between():
+    features = np.random.default_rng(0).standard_normal((40, 4))
+    labels = np.arange(40) % 2
+    assert distance_ratio(features, labels) == pytest.approx(1, abs=0.1)
+    assert distance_ratio(features + 20 * labels[:, None], labels) < 0.2

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from foresight.metrics.statistics import (
     Insufficient,
     Interval,
+    holm,
     jackknife_scores,
     mean_interval,
     paired_difference_interval,
@@ -287,3 +288,9 @@ def test_jackknife_scores_of_a_mean_are_the_group_means():
     assert scores.tolist() == pytest.approx([2.0, 1.0, 9.0, 4.0])
     with pytest.raises(ValueError, match="two groups"):
         jackknife_scores(lambda index: 0.0, ["a", "a"])
+
+
+def test_holm_adjusts_for_what_is_read_together():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])  # Holm's own arithmetic, by hand
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([0.02]) == [0.02]

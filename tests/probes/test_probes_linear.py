@@ -3,7 +3,7 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from foresight.probes import linear
-from foresight.probes.linear import Standardiser, fit_ridge
+from foresight.probes.linear import Standardiser, fit_ridge, fit_ridge_by_folds
 
 
 def planted(n: int, d: int, k: int = 3, noise: float = 0.1, seed: int = 0):
@@ -101,3 +101,37 @@ def test_what_cannot_be_fitted_is_refused():
         fit_ridge(x, y[:10], x, y)
     with pytest.raises(ValueError, match="validation samples"):
         fit_ridge(x, y, x[:0], y[:0])
+
+
+def test_folds_choose_the_penalty_that_leaving_sources_out_does():
+    """By hand: sources to folds, scikit-learn's ridge on the rest, squared errors pooled."""
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((60, 20)), rng.standard_normal((20, 3))
+    y = x @ w + 6 * rng.standard_normal((60, 3))
+    groups = [f"source-{i // 2:02d}" for i in range(60)]
+    probe = fit_ridge_by_folds(x, y, groups, folds=5, seed=3)
+
+    fold_of = dict(zip(sorted(set(groups)), np.random.default_rng(3).permutation(30) % 5, strict=True))
+    fold = np.array([fold_of[group] for group in groups])
+    for alpha, error in probe.validation_mse.items():
+        missed = []
+        for out in range(5):
+            standardiser = Standardiser.fit(x[fold != out])
+            model = Ridge(alpha * np.sum(fold != out)).fit(standardiser.apply(x[fold != out]), y[fold != out])
+            missed.append((model.predict(standardiser.apply(x[fold == out])) - y[fold == out]) ** 2)
+        assert error == pytest.approx(np.concatenate(missed).mean()), alpha
+    assert probe.alpha == min(probe.validation_mse, key=probe.validation_mse.get)
+    assert 1e-7 < probe.alpha < 1e3
+    model = Ridge(probe.alpha * 60).fit(Standardiser.fit(x).apply(x), y)
+    np.testing.assert_allclose(probe.predict(x), model.predict(Standardiser.fit(x).apply(x)), atol=1e-4)
+
+
+def test_a_source_is_never_in_two_folds():
+    """Two noisy copies a source: across folds they would teach each other, and a small penalty would look best."""
+    rng = np.random.default_rng(0)
+    x, y = np.repeat(rng.standard_normal((30, 40)), 2, axis=0), np.repeat(rng.standard_normal((30, 2)), 2, axis=0)
+    by_source = fit_ridge_by_folds(x, y, [str(i // 2) for i in range(60)])
+    by_sample = fit_ridge_by_folds(x, y, [str(i) for i in range(60)])
+    assert by_sample.alpha < by_source.alpha / 10
+    with pytest.raises(ValueError, match="two of them"):
+        fit_ridge_by_folds(x, y, ["one"] * 60)

@@ -12,17 +12,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.metrics import pairwise_distances, silhouette_samples
 
-from foresight.metrics.statistics import jackknife_scores
-from foresight.metrics.structure import knn_correct, permute_labels, silhouette
+from foresight.features.views import mean_tokens
+from foresight.metrics.structure import knn_correct, permute_labels, silhouette, silhouette_by_source
 from foresight.plots.maps import scatter_map
-from foresight.probes.linear import Standardiser
 from foresight.probes.projection import fit_projection, map_pca, map_tsne
 
 if TYPE_CHECKING:
     from foresight.data.dataset import Dataset
-    from foresight.features.store import FeatureArray
     from foresight.runner import ExperimentRunner
 
 HEADLINE = "X3"  # what C1 decodes from; its scores by the first label carry the plain names
@@ -42,7 +39,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
 
     # Spaces: a vector a picture, and single tokens, one from each quarter of some pictures
     features = {need.split(":")[1]: runner.features(need) for need in runner.needs}
-    pooled = {point: _mean_tokens(array)[kept] for point, array in features.items()}
+    pooled = {point: mean_tokens(array, kept) for point, array in features.items()}
     some = np.sort(runner.rng.permutation(len(kept))[:PICTURES])
     tokens = {point: _token_of_each_quarter(array[kept[some]], runner.rng) for point, array in features.items()}
     quarter, quarter_of = np.tile(QUARTERS, len(some)), np.repeat(groups[some], len(QUARTERS))
@@ -62,8 +59,8 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
 
     # The headline sample by sample, beside labels dealt out anew
     dealt = permute_labels(labels[first], groups, runner.rng)
-    ours, sources = _silhouette_by_source(pooled[HEADLINE], labels[first], groups)
-    chance, _ = _silhouette_by_source(pooled[HEADLINE], dealt, groups)
+    ours, sources = silhouette_by_source(pooled[HEADLINE], labels[first], groups)
+    chance, _ = silhouette_by_source(pooled[HEADLINE], dealt, groups)
     knn_chance = knn_correct(pooled[HEADLINE], dealt, groups)
     for metric, scores, of, baseline in (
         ("silhouette_score", ours, sources, chance),
@@ -142,11 +139,6 @@ def _same_partition(a: np.ndarray, b: np.ndarray) -> bool:
     return len(set(zip(a, b, strict=True))) == len(set(a)) == len(set(b))
 
 
-def _mean_tokens(features: FeatureArray, batch: int = 256) -> np.ndarray:
-    """[N, D]: the mean visual token of every picture."""
-    return np.concatenate([features[i : i + batch].mean((1, 2)) for i in range(0, len(features), batch)])
-
-
 def _token_of_each_quarter(tokens_NhwD: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """[4 N, D]: a token from each quarter of each picture, in the order of `QUARTERS`."""
     n, h, w, d = tokens_NhwD.shape
@@ -154,17 +146,6 @@ def _token_of_each_quarter(tokens_NhwD: np.ndarray, rng: np.random.Generator) ->
     rows = np.stack([rng.integers(low, low + tall, n) for low in (0, 0, h - tall, h - tall)], axis=1)
     columns = np.stack([rng.integers(low, low + wide, n) for low in (0, w - wide, 0, w - wide)], axis=1)
     return tokens_NhwD[np.arange(n)[:, None], rows, columns].reshape(-1, d)
-
-
-def _silhouette_by_source(vectors: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """One score a source, by leaving each out once: a silhouette is about pairs, so no source may count twice."""
-    distances = pairwise_distances(Standardiser.fit(vectors).apply(vectors))
-    np.fill_diagonal(distances, 0)
-
-    def statistic(index: np.ndarray) -> float:
-        return float(np.mean(silhouette_samples(distances[np.ix_(index, index)], labels[index], metric="precomputed")))
-
-    return jackknife_scores(statistic, list(groups))
 
 
 def _axes(vectors: np.ndarray) -> np.ndarray:
