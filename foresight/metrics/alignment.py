@@ -25,11 +25,11 @@ LEAST_SAMPLES = 5  # one is left out, and four are the fewest that HSIC is defin
 class Gram:
     """The Gram matrix of one space, its diagonal zeroed."""
 
-    matrix_NN: np.ndarray
+    matrix: np.ndarray
 
     @classmethod
     def of(cls, samples_ND: np.ndarray) -> Gram:
-        """Samples are centred and scaled first, which changes no CKA and keeps sums small. Raises `ValueError` on few."""
+        """Centred and scaled first, which changes no CKA and keeps sums small. Raises `ValueError` on too few."""
         if len(samples_ND) < LEAST_SAMPLES:
             raise ValueError(f"CKA needs {LEAST_SAMPLES} samples at least, not {len(samples_ND)}")
         centred = np.asarray(samples_ND, dtype=np.float64) - np.mean(samples_ND, axis=0, dtype=np.float64)
@@ -44,11 +44,11 @@ class Gram:
         return cls.of((labels[:, None] == np.unique(labels)[None, :]).astype(np.float64))
 
     def permuted(self, order: np.ndarray) -> Gram:
-        return Gram(self.matrix_NN[np.ix_(order, order)])
+        return Gram(self.matrix[np.ix_(order, order)])
 
     @cached_property
     def row_sums(self) -> np.ndarray:
-        return self.matrix_NN.sum(axis=1)
+        return self.matrix.sum(axis=1)
 
     @cached_property
     def hsic(self) -> float:
@@ -62,14 +62,14 @@ class Gram:
 
 def hsic(first: Gram, second: Gram) -> float:
     """The unbiased HSIC."""
-    product = float(np.vdot(first.matrix_NN, second.matrix_NN))
+    product = float(np.vdot(first.matrix, second.matrix))
     rows = float(first.row_sums @ second.row_sums)
     return float(_hsic(len(first.row_sums), product, rows, first.row_sums.sum(), second.row_sums.sum()))
 
 
 def hsic_without(first: Gram, second: Gram) -> np.ndarray:
     """[N]: the unbiased HSIC with each sample left out in turn."""
-    k, l, k_rows, l_rows = first.matrix_NN, second.matrix_NN, first.row_sums, second.row_sums  # noqa: E741
+    k, l, k_rows, l_rows = first.matrix, second.matrix, first.row_sums, second.row_sums  # noqa: E741
     products = np.sum(k * l, axis=1)
     # sum over i != g of (k_rows_i - k_ig)(l_rows_i - l_ig); the diagonals are 0
     rows = k_rows @ l_rows - k_rows * l_rows - k @ l_rows - l @ k_rows + products
@@ -77,7 +77,7 @@ def hsic_without(first: Gram, second: Gram) -> np.ndarray:
 
 
 def cka(first: Gram, second: Gram) -> float | None:
-    """Debiased linear CKA, at most 1, around 0 for independent spaces. None where a space has no structure of its own."""
+    """Debiased linear CKA: 1 the same, around 0 unrelated. None where a space has no structure of its own."""
     scale = first.hsic * second.hsic
     return hsic(first, second) / float(np.sqrt(scale)) if first.hsic > 0 and second.hsic > 0 else None
 
@@ -100,7 +100,7 @@ def cka_null(
     null = np.empty(permutations)
     for index in range(permutations):
         order = generator.permutation(n)
-        product = np.vdot(first.matrix_NN, second.matrix_NN[order[:, None], order[None, :]])
+        product = np.vdot(first.matrix, second.matrix[order[:, None], order[None, :]])
         rows = first.row_sums @ second.row_sums[order]
         null[index] = _hsic(n, product, rows, first.row_sums.sum(), second.row_sums.sum()) / scale
     return null

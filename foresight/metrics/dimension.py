@@ -28,7 +28,7 @@ DISCARDED = 0.1  # share of the largest ratios that TwoNN leaves out, as publish
 class Cloud:
     """N distinct samples, by their squared distances."""
 
-    squared_NN: np.ndarray
+    squared: np.ndarray
     index: np.ndarray  # [N] which of the samples given they are
 
     @classmethod
@@ -39,21 +39,21 @@ class Cloud:
         return cls(squareform(pdist(samples[index], "sqeuclidean")), index)
 
     def __len__(self) -> int:
-        return len(self.squared_NN)
+        return len(self.squared)
 
     def part(self, index: np.ndarray) -> Cloud:
-        return Cloud(self.squared_NN[np.ix_(index, index)], self.index[index])
+        return Cloud(self.squared[np.ix_(index, index)], self.index[index])
 
     def spectrum(self) -> np.ndarray:
         """Eigenvalues of the covariance, largest first, adding up to 1; from the doubly centred squared distances."""
-        rows = self.squared_NN.mean(axis=1, keepdims=True)
-        gram = -0.5 * (self.squared_NN - rows - rows.T + rows.mean())
+        rows = self.squared.mean(axis=1, keepdims=True)
+        gram = -0.5 * (self.squared - rows - rows.T + rows.mean())
         values = np.clip(np.linalg.eigvalsh(gram)[::-1], 0, None)
         return values / values.sum()
 
     def neighbours(self, k: int) -> np.ndarray:
         """[N, k] distances to the k nearest others, ascending."""
-        return np.sqrt(np.sort(self.squared_NN, axis=1)[:, 1 : k + 1])
+        return np.sqrt(np.sort(self.squared, axis=1)[:, 1 : k + 1])
 
 
 def pca_dimension(cloud: Cloud, share: float = 0.95) -> int | None:

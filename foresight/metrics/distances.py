@@ -35,9 +35,9 @@ def label_distances(labels: np.ndarray) -> np.ndarray:
 class Ranking:
     """The pairs of one space, sorted once. Tied pairs share a block, and a block the mean of its ranks."""
 
-    block_P: np.ndarray  # the block of each pair, blocks in ascending order of distance
-    rows_P: np.ndarray
-    columns_P: np.ndarray
+    block: np.ndarray  # the block of each pair, blocks in ascending order of distance
+    rows: np.ndarray
+    columns: np.ndarray
     n: int
 
     @classmethod
@@ -48,10 +48,10 @@ class Ranking:
 
     def ranks(self, without: int | None = None) -> np.ndarray:
         """[pairs] mean ranks, those of one sample left out."""
-        block = self.block_P
+        block = self.block
         if without is not None:
-            block = block[(self.rows_P != without) & (self.columns_P != without)]
-        counts = np.bincount(block, minlength=len(self.block_P))
+            block = block[(self.rows != without) & (self.columns != without)]
+        counts = np.bincount(block, minlength=len(self.block))
         return (np.cumsum(counts) - (counts - 1) / 2)[block]
 
 
@@ -102,7 +102,7 @@ def mantel(
 def rank_matrix(ranking: Ranking) -> np.ndarray:
     """[N, N] symmetric: the rank of each distance."""
     matrix = np.zeros((ranking.n, ranking.n))
-    matrix[ranking.rows_P, ranking.columns_P] = ranking.ranks()
+    matrix[ranking.rows, ranking.columns] = ranking.ranks()
     return matrix + matrix.T
 
 
