@@ -70,6 +70,16 @@ def partial_spearman(first: Ranking, second: Ranking, given: Ranking, without: i
     return float((ab - ac * bc) / np.sqrt(left)) if left > 1e-12 else None
 
 
+def spearman_without(first: Ranking, second: Ranking) -> np.ndarray | None:
+    """[N]: Spearman with each sample left out in turn, for the jackknife."""
+    return _all([spearman(first, second, sample) for sample in range(first.n)])
+
+
+def partial_spearman_without(first: Ranking, second: Ranking, given: Ranking) -> np.ndarray | None:
+    """[N]: the partial correlation with each sample left out in turn."""
+    return _all([partial_spearman(first, second, given, sample) for sample in range(first.n)])
+
+
 @dataclass(frozen=True)
 class Mantel:
     """A correlation of distances, and how often permuted samples reach it."""
@@ -125,6 +135,11 @@ def procrustes(first_ND: np.ndarray, second_ND: np.ndarray) -> float | None:
     a, b = (np.asarray(space, dtype=np.float64) - np.mean(space, axis=0) for space in (first_ND, second_ND))
     sizes = np.linalg.norm(a) * np.linalg.norm(b)
     return 1 - float(np.linalg.norm(a.T @ b, "nuc") / sizes) ** 2 if sizes > 0 else None
+
+
+def _all(values: list[float | None]) -> np.ndarray | None:
+    found = [value for value in values if value is not None]
+    return np.array(found) if len(found) == len(values) else None
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float | None:

@@ -26,8 +26,8 @@ class Explained:
         """Raises `ValueError` on shapes that do not fit, or if all samples equal train's mean: R2 is undefined then."""
         if true_NK.shape != predicted_NK.shape or true_NK.shape[1:] != train_mean_K.shape:
             raise ValueError(f"R2 of {true_NK.shape}, {predicted_NK.shape} and a mean of {train_mean_K.shape}")
-        residual = np.sum((true_NK - predicted_NK) ** 2, axis=1, dtype=np.float64)
-        total = np.sum((true_NK - train_mean_K) ** 2, axis=1, dtype=np.float64)
+        residual = np.asarray(np.sum((true_NK - predicted_NK) ** 2, axis=1, dtype=np.float64))
+        total = np.asarray(np.sum((true_NK - train_mean_K) ** 2, axis=1, dtype=np.float64))
         if not total.sum() > 0:
             raise ValueError("R2 is undefined: every held-out sample equals train's mean")
         return cls(residual, total)

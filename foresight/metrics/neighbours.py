@@ -79,14 +79,14 @@ def same_category_recall(second: Ranks, labels: np.ndarray, k: int) -> np.ndarra
 def leave_one_out(first: Ranks, second: Ranks, labels: np.ndarray | None, k: int) -> dict[str, np.ndarray]:
     """Mean recall and its baselines with each sample left out in turn: name -> [N]. For the jackknife."""
     n = len(first)
-    means: dict[str, list[float]] = {"recall": [], "uniform": []} | ({} if labels is None else {"same_category": []})
+    means: dict[str, list[float]] = {"recall": [], "uniform": [], "same_category": []}
     for sample in range(n):
         one, other = without(first, sample), without(second, sample)
         means["recall"].append(float(np.mean(_hits(one, other, k)) / k))
         means["uniform"].append(uniform_recall(n - 1, k))
         if labels is not None:
             means["same_category"].append(float(np.mean(same_category_recall(other, np.delete(labels, sample), k))))
-    return {name: np.array(values) for name, values in means.items()}
+    return {name: np.array(values) for name, values in means.items() if values}
 
 
 def _hits(first: Ranks, second: Ranks, k: int) -> np.ndarray:

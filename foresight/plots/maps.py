@@ -74,7 +74,8 @@ def heat_map(
 ) -> bytes:
     """PNG: a matrix [R, C] as colours, with its numbers where there are at most 150.
 
-    `centre` gives a diverging scale around that value; without it the scale is sequential. NaN is left white.
+    `centre` gives a diverging scale around that value; without it the scale is sequential. NaN is left white. An empty
+    label leaves its row without a tick.
     """
     rows, columns = values.shape
     written = values.size <= 150
@@ -91,11 +92,17 @@ def heat_map(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     if row_labels:
-        axes.set_yticks(range(rows), row_labels, fontsize=SMALL)
+        named = [(place, label) for place, label in enumerate(row_labels) if label]
+        axes.set_yticks([place for place, _ in named], [label for _, label in named], fontsize=SMALL)
     if column_labels:
         long = max(len(label) for label in column_labels) > 6
+        named = [(place, label) for place, label in enumerate(column_labels) if label]
         axes.set_xticks(
-            range(columns), column_labels, fontsize=SMALL, rotation=35 if long else 0, ha="right" if long else "center"
+            [place for place, _ in named],
+            [label for _, label in named],
+            fontsize=SMALL,
+            rotation=35 if long else 0,
+            ha="right" if long else "center",
         )
     if written:
         for (row, column), value in np.ndenumerate(values):
@@ -106,6 +113,15 @@ def heat_map(
     bar.set_label(unit, fontsize=TEXT)
     bar.ax.tick_params(labelsize=SMALL)
     return png(made)
+
+
+def block_names(labels: Sequence) -> list[str]:
+    """For rows sorted by label: each label once, at the middle of its rows, and nothing elsewhere."""
+    names = [""] * len(labels)
+    for label in dict.fromkeys(labels):
+        places = [place for place, other in enumerate(labels) if other == label]
+        names[places[len(places) // 2]] = str(label)
+    return names
 
 
 def _categories(axes: Axes, places: np.ndarray, values: np.ndarray) -> None:
