@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from foresight.cli.output import console, duration, size, table, usd
+from foresight.cli.output import console, table
 from foresight.compute.estimate import Estimate, Line
+from foresight.units import duration, size, usd
 
 
 def show(found: Estimate) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.text import Text
 
 from foresight.cli import cost
-from foresight.cli.output import console, duration, print_json, size, table, usd
+from foresight.cli.output import console, print_json, table
 from foresight.compute import planner
 from foresight.compute.estimate import Line, estimate
 from foresight.compute.rates import rates_of
@@ -15,8 +16,11 @@ from foresight.compute.request import Job
 from foresight.compute.step import Step
 from foresight.compute.tracking import earlier_record
 from foresight.home import Home
+from foresight.results import runs, spending
 from foresight.results import table as tables
 from foresight.results.record import finished, read_record
+from foresight.results.spending import Spent
+from foresight.units import duration, size, usd
 
 
 def documents(
@@ -30,7 +34,8 @@ def documents(
 ) -> None:
     """The table of every experiment of the job, and what was left out."""
     if as_json:
-        print_json({"experiments": shown, "failed": list(failed), "skipped": list(job.skipped)})
+        spent = {name: spent_so_far(home, content).model_dump() for name, content in shown.items()}
+        print_json({"experiments": shown, "spent": spent, "failed": list(failed), "skipped": list(job.skipped)})
         return
     if heading:
         console.print(heading)
@@ -39,7 +44,7 @@ def documents(
         if not (folder / "results.yaml").exists() or content["status"] == "stub":
             folder = folder / "runs" / content["run_id"]
         console.print()
-        console.print(tables.experiment(content, folder))
+        console.print(tables.experiment(content, folder, spent=spent_so_far(home, content)))
     if failed:
         console.print(
             Text(f"failed    {', '.join(failed)}; the log and traceback lie in {home.steps}/*/attempts/", style="red")
@@ -47,6 +52,14 @@ def documents(
     if job.skipped:
         names = ", ".join(job.plan.experiment(name).short for name in job.skipped)
         console.print(Text(f"skipped   no handlers yet: {names} (`foresight plan show`)", style="dim"))
+
+
+def spent_so_far(home: Home, content: Mapping[str, Any]) -> Spent:
+    """What all runs of the experiment in this profile and by this plan have cost, with the features they needed."""
+    wanted = (content.get("profile"), content.get("plan_hash"))
+    of_these = [run for run in runs.list_runs(home, content["experiment_id"]) if (run.level, run.plan_hash) == wanted]
+    steps = {fp for run in of_these for sub in run.sub_experiments.values() for fp in sub.steps.values()}
+    return spending.of_steps(home, steps, with_needs=True)
 
 
 def dry_run(job: Job, home: Home, *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ import yaml
 
 from foresight.cli import compare
 from foresight.cli.output import console, print_json
+from foresight.cli.report import spent_so_far
 from foresight.cli.run import AsJson
 from foresight.errors import UserError
 from foresight.home import Home
@@ -43,9 +44,10 @@ def show(
     if content is None:
         raise UserError(f"{experiment_id} has no results here. `foresight run {experiment}` makes some.")
     if as_json:
-        print_json(content)
+        print_json({**content, "spent": spent_so_far(home, content).model_dump()})
     else:
-        console.print(table.experiment(content, home.results / experiment_id, with_published=True))
+        spent, folder = spent_so_far(home, content), home.results / experiment_id
+        console.print(table.experiment(content, folder, with_published=True, spent=spent))
 
 
 @app.command(help="Every record, artifact, shard and results.yaml against its hash and schema. Exit 1 on a problem.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -11,23 +12,38 @@ from foresight.cli import doctor as checks
 from foresight.cli.output import console, print_json, table
 from foresight.cli.run import AsJson
 from foresight.compute import ledger
+from foresight.compute.gpus import CPU
 from foresight.errors import UserError
 from foresight.home import Home
+from foresight.results import spending
+from foresight.units import duration, usd
 
 LOCK = Path(__file__).parents[2] / "requirements.lock"
 MARKS = {"ok": "[green]ok[/green]", "missing": "[yellow]missing[/yellow]", "failed": "[red]failed[/red]"}
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command(help="What runs, where, and since when.")(status)
+    app.command(help="What runs, where, since when, and what it has cost.")(status)
     app.command(help="Stop a run: every call of it that is alive. What is finished is kept.")(cancel)
     app.command(help="Check what really goes wrong on a machine. Exit 1 if something did.")(doctor)
 
 
 def status(as_json: AsJson = False) -> None:
-    calls = [call for call in ledger.list_calls(Home.from_environment()) if ledger.is_alive(call)]
+    home = Home.from_environment()
+    calls = [call for call in ledger.list_calls(home) if ledger.is_alive(call)]
+    finished = spending.by_run(home) if calls else {}
+    running = {call.call_id: _seconds(call) for call in calls}
     if as_json:
-        print_json([call.model_dump(mode="json") for call in calls])
+        rows_of = [
+            {
+                **call.model_dump(mode="json"),
+                "seconds": running[call.call_id],
+                "cost_usd": running[call.call_id] * call.usd_per_second,
+                "run_spent": finished.get(call.run_id, spending.NOTHING).model_dump(),
+            }
+            for call in calls
+        ]
+        print_json(rows_of)
     elif not calls:
         console.print("nothing is running")
     else:
@@ -35,13 +51,21 @@ def status(as_json: AsJson = False) -> None:
             [
                 call.run_id,
                 _label(call),
-                call.backend,
+                call.backend if call.device == CPU else f"{call.backend} {call.device}",
                 str(call.process.pid if call.process else "–"),
                 call.submitted_at[:19],
+                usd(running[call.call_id] * call.usd_per_second),
             ]
             for call in calls
         ]
-        console.print(table(["run", "call", "where", "pid", "since (UTC)"], rows))
+        console.print(table(["run", "call", "where", "pid", "since (UTC)", "so far"], rows))
+        for run_id in dict.fromkeys(call.run_id for call in calls):
+            own = sum(running[call.call_id] * call.usd_per_second for call in calls if call.run_id == run_id)
+            done = finished.get(run_id, spending.NOTHING)
+            console.print(
+                f"{run_id}: {usd(done.cost_usd + own)} so far, {usd(done.cost_usd)} of it for what has ended "
+                f"({duration(done.seconds)} of computing, {done.failed_attempts} failed attempts)"
+            )
 
 
 def cancel(run: Annotated[str, typer.Argument(help="Run id, as `foresight status` shows it.")]) -> None:
@@ -72,6 +96,11 @@ def doctor(as_json: AsJson = False) -> None:
         ]
         console.print(table(["check", "", "found, and what to do"], rows))
     raise typer.Exit(1 if any(check.status == "failed" for check in found) else 0)
+
+
+def _seconds(call: ledger.CallEntry) -> float:
+    """Since it was submitted; on Modal a wait for a machine is in it, which is not billed."""
+    return (datetime.now(UTC) - datetime.fromisoformat(call.submitted_at)).total_seconds()
 
 
 def _label(call: ledger.CallEntry) -> str:

@@ -8,6 +8,7 @@ who saw how the process ended, or the next worker that gets the claim, to whom i
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -30,6 +31,8 @@ class OpenAttempt(BaseModel):
     run_id: str
     started_at: str = Field(description="ISO 8601, UTC.")
     usd_per_second: float
+    device: str = Field(default="cpu", description="`cpu` or a GPU class.")
+    adjustments: list[str] = Field(default_factory=list, description="As in the record.")
     log_path: str = Field(description="The call's log, relative to FORESIGHT_HOME.")
     log_offset: int = Field(description="Bytes in the call's log when it began.")
 
@@ -41,7 +44,16 @@ class OpenAttempt(BaseModel):
 
 
 def open_attempt(
-    home: Home, fingerprint: str, *, call_id: str, run_id: str, usd_per_second: float, log_path: str, log_offset: int
+    home: Home,
+    fingerprint: str,
+    *,
+    call_id: str,
+    run_id: str,
+    usd_per_second: float,
+    device: str = "cpu",
+    adjustments: Sequence[str] = (),
+    log_path: str,
+    log_offset: int,
 ) -> OpenAttempt:
     """Number it and make its folder. Only for who holds the claim."""
     attempt = OpenAttempt(
@@ -51,6 +63,8 @@ def open_attempt(
         run_id=run_id,
         started_at=now(),
         usd_per_second=usd_per_second,
+        device=device,
+        adjustments=list(adjustments),
         log_path=log_path,
         log_offset=log_offset,
     )
@@ -80,6 +94,10 @@ def close_failed(
     failed = Attempt(
         fingerprint=attempt.fingerprint,
         number=attempt.number,
+        call_id=attempt.call_id,
+        run_id=attempt.run_id,
+        device=attempt.device,
+        adjustments=attempt.adjustments,
         cause=cause,
         error=error,
         traceback=traceback,

@@ -48,6 +48,7 @@ def publish(home: Home, step: Step, attempt: OpenAttempt, output: StepOutput, us
         provenance=provenance_of(step),
         identity=dict(identity),
         attempt=attempt.number,
+        adjustments=attempt.adjustments,
         started_at=attempt.started_at,
         finished_at=now(),
     )

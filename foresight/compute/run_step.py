@@ -146,6 +146,8 @@ class _Work:
                 call_id=self._call_id,
                 run_id=self._run_id,
                 usd_per_second=self._usd_per_second,
+                device=step.resources.device,
+                adjustments=step.work.get("adjustments", ()),
                 log_path=self._log.path.relative_to(self._home.root).as_posix(),
                 log_offset=self._log.offset(),
             )

@@ -12,7 +12,7 @@ from foresight.compute.provenance import checkout
 from foresight.compute.request import Job
 from foresight.compute.step import Step
 from foresight.home import Home
-from foresight.results import document, runs, view
+from foresight.results import document, runs, spending, view
 from foresight.results.record import Record, read_record
 
 NOT_IMPLEMENTED = "not implemented: the plan gives it no handler"
@@ -26,6 +26,7 @@ class Tracker:
         self._seeds: Mapping[str, Seeded] = {}
         self._open: dict[tuple[str, str], set[int]] = defaultdict(set)
         self._errors: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
+        self._steps_of: dict[str, set[str]] = defaultdict(set)  # experiment id -> all that it needs
         self._lock = threading.Lock()
 
     def begin(self, plan: StepPlan | None) -> None:
@@ -65,9 +66,12 @@ class Tracker:
                 )
         if plan is not None:
             self._seeds = {step.fingerprint: key for key, step in plan.seeded.items()}
+            for key, step in plan.seeded.items():
+                smoke = {plan.smoke.fingerprint} if plan.smoke else set()
+                self._steps_of[key.experiment_id] |= {step.fingerprint, *step.needs.values(), *smoke}
 
     def step_ended(self, step: Step, error: str | None) -> None:
-        """Note how a seed ended; the sub-experiment ends with its last seed."""
+        """Note how a seed ended; the sub-experiment ends with its last seed, and then what it all has cost is noted."""
         key = self._seeds.get(step.fingerprint)
         if key is None:
             return
@@ -82,11 +86,13 @@ class Tracker:
         first = next(iter(errors.values()), "")
         status = "failed" if errors else "completed"
         self._update(*pair, status=status, error=first, failed_seeds=errors)
+        self._note_spending(key.experiment_id)
         view.rebuild(self._home, key.experiment_id)
 
     def finish(self, status: Literal["completed", "failed", "cancelled"]) -> None:
         """End every run and rebuild what people read."""
         for selection in self._job.selections:
+            self._note_spending(selection.experiment.id)
             runs.finish(self._home, selection.experiment.id, self._run_id, status)
             view.rebuild(self._home, selection.experiment.id)
 
@@ -101,6 +107,10 @@ class Tracker:
                 shown = document.of_run(self._home, run).content
             found[experiment_id] = dict(shown)
         return found
+
+    def _note_spending(self, experiment_id: str) -> None:
+        spent = spending.of_steps(self._home, self._steps_of[experiment_id], run_id=self._run_id)
+        runs.update(self._home, experiment_id, self._run_id, lambda run: run.model_copy(update={"spent": spent}))
 
     def _update(self, experiment_id: str, sub_experiment: str, **changes: object) -> None:
         runs.update_sub_experiment(self._home, experiment_id, self._run_id, sub_experiment, **changes)

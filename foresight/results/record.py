@@ -119,6 +119,9 @@ class Record(_Frozen):
     provenance: Provenance
     identity: dict = Field(description="What the fingerprint is the hash of.")
     attempt: int = Field(description="Which attempt finished, from 1.")
+    adjustments: list[str] = Field(
+        default_factory=list, description="What was changed after attempts that ran out of memory, and why."
+    )
     started_at: str = Field(description="ISO 8601, UTC.")
     finished_at: str
 
@@ -142,6 +145,12 @@ class Attempt(_Frozen):
 
     fingerprint: str
     number: int
+    call_id: str = Field(default="", description="Which call it was part of.")
+    run_id: str = Field(default="", description="The run that made it.")
+    device: str = Field(default="cpu", description="`cpu` or a GPU class.")
+    adjustments: list[str] = Field(
+        default_factory=list, description="What was changed after earlier attempts, and why."
+    )
     cause: Cause
     error: str = Field(description="One line for a table.")
     traceback: str = ""

@@ -21,6 +21,7 @@ from foresight.errors import UserError
 from foresight.files import canonical_json, sha256_bytes, sha256_file, write_json
 from foresight.home import Home
 from foresight.plan.schema import Criterion, Experiment
+from foresight.results.spending import Spent
 
 RunStatus = Literal["running", "completed", "failed", "cancelled"]
 SubStatus = Literal["pending", "running", "completed", "failed", "skipped", "stub"]
@@ -81,6 +82,9 @@ class Run(_Frozen):
     sub_experiments: dict[str, SubRun]
     record_sha256: dict[str, str] = Field(
         default_factory=dict, description="Fingerprint -> hash of the record.json that was there when its step ended."
+    )
+    spent: Spent = Field(
+        default=Spent(), description="By this run on this experiment, with the features and the smoke test it needed."
     )
     started_at: str
     finished_at: str | None = None

@@ -18,6 +18,8 @@ from rich.text import Text
 from foresight.results import published
 from foresight.results.findings import number
 from foresight.results.gates import GateState
+from foresight.results.spending import Spent
+from foresight.units import duration, usd
 
 COLOURS = {
     "met": "green",
@@ -42,7 +44,9 @@ VERDICTS = ("met", "marginal", "not met", "not measured")
 BETTER = {"higher": "≥", "lower": "≤"}
 
 
-def experiment(content: Mapping[str, Any], folder: Path, *, with_published: bool = False) -> RenderableType:
+def experiment(
+    content: Mapping[str, Any], folder: Path, *, with_published: bool = False, spent: Spent | None = None
+) -> RenderableType:
     """What a run ends with, and `results show` shows. `folder` is where the results.yaml lies."""
     title = Text(content.get("title", content["experiment_id"]), style="bold")
     about = f"  {content['experiment_id']} · profile {content.get('profile', 'unknown')} · {content['status']}"
@@ -53,7 +57,7 @@ def experiment(content: Mapping[str, Any], folder: Path, *, with_published: bool
     why, figures = reasons(content), published_figures(content) if with_published else None
     parts += [Text(), sub_experiments(content), *([Text(), figures] if figures else [])]
     parts += [Text(), criteria(content), Text(), *why, *([Text()] if why else [])]
-    parts += [verdict_line(content), *warnings(content), _files(content, folder)]
+    parts += [verdict_line(content), *warnings(content), *([_spent(spent)] if spent else []), _files(content, folder)]
     return Group(*parts)
 
 
@@ -238,6 +242,14 @@ def _interval(interval: Mapping[str, Any] | str | None) -> str:
     if interval is None:
         return "–"
     return "insufficient" if isinstance(interval, str) else f"{number(interval['low'])} … {number(interval['high'])}"
+
+
+def _spent(spent: Spent) -> Text:
+    line = Text.assemble(("cost      ", "dim"), f"{usd(spent.cost_usd)} and {duration(spent.seconds)} of computing")
+    if spent.failed_attempts:
+        attempts = f"{spent.failed_attempts} failed attempt{'s' if spent.failed_attempts > 1 else ''}"
+        line.append(f", of which {usd(spent.failed_cost_usd)} and {duration(spent.failed_seconds)} for {attempts}")
+    return line
 
 
 def _files(content: Mapping[str, Any], folder: Path) -> Text:

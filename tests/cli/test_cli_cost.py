@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from foresight.cli.output import duration, size, usd
+from foresight.units import duration, size, usd
 
 
 def _plan_cost(home: Path, *arguments: str) -> str:

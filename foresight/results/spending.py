@@ -1,0 +1,104 @@
+"""What work has cost: the records of what finished, and the attempts that did not, which cost as much a second.
+
+Counted from what lies under `steps/`, so it needs no book-keeping that a crash could spoil. An extraction or a smoke
+test that several experiments need is counted in each of them, and once in a run.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from foresight.files import read_json
+from foresight.home import Home
+
+
+class Spent(BaseModel):
+    """Seconds and dollars, failed attempts among them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds: float = Field(default=0.0, description="Of computing: of steps side by side the sum.")
+    cost_usd: float = Field(default=0.0, description="Zero for local work.")
+    failed_attempts: int = 0
+    failed_seconds: float = Field(default=0.0, description="Part of `seconds`.")
+    failed_cost_usd: float = Field(default=0.0, description="Part of `cost_usd`.")
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(**{name: getattr(self, name) + getattr(other, name) for name in Spent.model_fields})
+
+
+NOTHING = Spent()
+
+
+def of_steps(home: Home, fingerprints: Iterable[str], *, run_id: str | None = None, with_needs: bool = False) -> Spent:
+    """What these steps have cost; `run_id`: only what that run did; `with_needs`: also the features they read."""
+    wanted = set(fingerprints)
+    if with_needs:
+        wanted |= {need for fingerprint in wanted for need in _needs(home, fingerprint)}
+    return sum(
+        (
+            spent
+            for fingerprint in sorted(wanted)
+            for run, spent in _of_step(home, fingerprint)
+            if run_id in (None, run)
+        ),
+        NOTHING,
+    )
+
+
+def by_run(home: Home) -> dict[str, Spent]:
+    """Run id -> all that the run has cost."""
+    found: dict[str, Spent] = defaultdict(Spent)
+    for folder in home.steps.glob("*"):
+        for run_id, spent in _of_step(home, folder.name):
+            found[run_id] += spent
+    return dict(found)
+
+
+def of_call(home: Home, fingerprint: str, call_id: str) -> float:
+    """Dollars of the attempts at a step that a call made in vain."""
+    return sum(
+        float(attempt["cost_usd"]) for attempt in _failed(home, fingerprint) if attempt.get("call_id") == call_id
+    )
+
+
+def _of_step(home: Home, fingerprint: str) -> Iterator[tuple[str, Spent]]:
+    """(run id, what it spent) of the record and of every failed attempt. What cannot be read is passed over:
+    `results verify` names it."""
+    record = _read(home, fingerprint)
+    if record is not None:
+        usage = record["usage"]
+        yield record.get("run_id", ""), Spent(seconds=usage["seconds"], cost_usd=usage["cost_usd"])
+    for attempt in _failed(home, fingerprint):
+        seconds, cost_usd = attempt["seconds"], attempt["cost_usd"]
+        failed = Spent(
+            seconds=seconds, cost_usd=cost_usd, failed_attempts=1, failed_seconds=seconds, failed_cost_usd=cost_usd
+        )
+        yield attempt.get("run_id", ""), failed
+
+
+def _needs(home: Home, fingerprint: str) -> list[str]:
+    record = _read(home, fingerprint)
+    return [] if record is None else list(record.get("identity", {}).get("features", {}).values())
+
+
+def _read(home: Home, fingerprint: str) -> dict[str, Any] | None:
+    try:
+        record = read_json(home.record(fingerprint))
+    except (FileNotFoundError, ValueError):
+        return None
+    return record if isinstance(record, dict) and "usage" in record else None
+
+
+def _failed(home: Home, fingerprint: str) -> Iterator[dict[str, Any]]:
+    for path in sorted((home.step(fingerprint) / "attempts").glob("*/attempt.json")):
+        try:
+            attempt = read_json(path)
+        except ValueError:
+            continue
+        if isinstance(attempt, dict) and "cost_usd" in attempt:
+            yield attempt
