@@ -1,4 +1,4 @@
-"""Containers: each a process of its own that runs Modal's real entrypoint, `python -m modal._container_entrypoint`.
+"""Containers: each a process of its own that runs Modal's real entrypoint, `modal._container_entrypoint`.
 
 It speaks to the plane over a Unix socket of its own, sees what was mounted (and not this checkout), and dies with
 the plane. How it ends decides what becomes of the input it held: an answer finishes it, a preemption or a crash
@@ -24,6 +24,7 @@ from grpclib.server import Server
 from modal_proto import api_pb2
 
 from .pipes import Pipe
+from .processes import Process
 from .rpc import Caller, Service
 from .sandbox import REFUSED
 from .store import App, Call, Container, Function, Secret
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 Result = api_pb2.GenericResult
 INTERNAL_FAILURE = Result.GENERIC_STATUS_INTERNAL_FAILURE
-SANDBOX = Path(__file__).with_name("sandbox.py")
 STDOUT, STDERR, SYSTEM = 1, 2, 3
 HEARTBEAT_S = 15.0
 
@@ -57,7 +57,7 @@ class Running:
         self.interrupted_by = ""
         self.cancel_input = asyncio.Event()
         self.inputs_may_have_come = asyncio.Event()
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: Process | None = None
         self.runs: asyncio.Task[None] | None = None
         self.pipes: list[Pipe] = []
         self.timers: list[asyncio.TimerHandle] = []
@@ -71,23 +71,16 @@ class Running:
             await socket.start(path=str(self.socket))
             spec = self._prepare()
             self.pipes = [Pipe(functools.partial(self._take, STDOUT)), Pipe(functools.partial(self._take, STDERR))]
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                str(SANDBOX),
-                str(spec),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=self.pipes[0].writing,
-                stderr=self.pipes[1].writing,
-                start_new_session=True,
-                cwd="/",
-            )
+            self.process = await self.plane.processes.start(spec, [pipe.writing for pipe in self.pipes])
             for pipe in self.pipes:
                 pipe.started()
             self.record.pid = self.process.pid
             self.plane.store.save(self.record)
+            if self.ending:  # the plane did not want it any more while it was started
+                self._signal(signal.SIGKILL)
             if self.plane.settings.background_commit_s:
                 self._later(self.plane.settings.background_commit_s, self._commit_unasked)
-            self.record.exit_code = await self.process.wait()
+            self.record.exit_code = await self.process.ended
             if self.record.exit_code == REFUSED:
                 self.start_failure = Result(status=INTERNAL_FAILURE, exception=self.last_line)
                 self.escalates = True
@@ -162,7 +155,6 @@ class Running:
         spec = {
             "binds": binds, "hide": [str(path) for path in self.plane.hidden], "environment": environment,
             "keep": [sys.prefix, sys.base_prefix, str(self.plane.folder)], "new_root": str(self.folder / "root"),
-            "command": [sys.executable, "-u", "-m", "modal._container_entrypoint"], "parent": os.getpid(),
         }  # fmt: skip
         path = self.folder / "spec.json"
         path.write_text(json.dumps(spec))
@@ -194,7 +186,7 @@ class Running:
         """SIGINT, then a time to leave in order, then SIGKILL; its input starts again in another container."""
         self.ending = self.ending or "preempted"
         self.retiring = True
-        if self.process and self.process.returncode is None:
+        if self.process:
             self.process.send_signal(signal.SIGINT)
         self._later(self.plane.settings.grace_s if grace_s is None else grace_s, self._signal, signal.SIGKILL)
 
@@ -205,6 +197,9 @@ class Running:
     def interrupt_input(self, why: str, terminate: bool = False) -> None:
         """The input is to be given up (cancelled, timed out); a container that does not listen is killed."""
         call = self.call
+        if terminate and self.plane.settings.terminate_grace_s > 0:
+            self.ending = why
+            return self.preempt(self.plane.settings.terminate_grace_s)
         if terminate:
             return self.kill(why)
         self.cancel_input.set()

@@ -23,6 +23,7 @@ from .faults import Faults
 from .functions import Functions
 from .images import Images
 from .logs import Logs
+from .processes import Processes
 from .rpc import Listener, Service, methods_of
 from .scheduler import Scheduler
 from .store import Call, Store
@@ -40,9 +41,11 @@ class Settings:
 
     max_containers: int = 8  # of all functions together
     idle_s: float = 2.0  # a container waits no longer than this for its next input
+    terminate_grace_s: float = 0.0  # the same for cancel(terminate_containers=True); the real one's is not known
     grace_s: float = 5.0  # between SIGINT and SIGKILL; the real service gives 30
     background_commit_s: float = 0.0  # how often volumes that allow it are committed unasked; 0: never
     crash_backoff_s: float = 0.2  # doubles with each crash in a row
+    preload: str = ""  # packages that every container has imported already, with commas; only at the start
     deduplicates: bool = True  # a FunctionMap that the client sends again is one call
 
 
@@ -57,6 +60,7 @@ class Plane:
         self.store = Store(self.folder)
         self.faults = Faults()
         self.strikes = Strikes(self)
+        self.processes = Processes([name for name in self.settings.preload.split(",") if name])
         self.scheduler = Scheduler(self)
         self.logs = Logs(self)
         self.blobs = Blobs(self)
@@ -110,6 +114,7 @@ class Plane:
         await site.start()
         http_port = runner.addresses[0][1]
         self.http_url = f"http://127.0.0.1:{http_port}"
+        self.processes.open()
         self._resume()
         await self.open()
         temporary = known.with_suffix(".part")
@@ -122,5 +127,6 @@ class Plane:
         self.close_port()
         await self.scheduler.close()
         await scheduling
+        self.processes.close()
         await runner.cleanup()
         shutil.rmtree(self.sockets)

@@ -1,25 +1,21 @@
-"""Starts a container's process: its files and volumes at their paths, nothing of this checkout, dead with the plane.
+"""A container's file system: its files and volumes at their paths, and nothing of this checkout.
 
-A script of its own, without imports of the plane, since it becomes the container (exec keeps the process id). In a
-new mount namespace (as root, or as the root of a new user namespace) it builds a root folder in memory: what this
-machine has, bound read-through, except along the paths of the binds. Nothing of the machine's own tree is touched
-or left changed. Where no namespace is allowed it stops with one sentence, unless MODAL_PLANE_WITHOUT_NAMESPACES=1
-says that the code in the container finds its mounts by MODAL_PLANE_MOUNTS itself; then its working directory is the
-folder that would be /root.
+In a new mount namespace (as root, or as the root of a new user namespace) a root folder is built in memory: what
+this machine has, bound read-through, except along the paths of the binds. Nothing of the machine's own tree is
+touched or left changed. Where no namespace is allowed it stops with one sentence, unless
+MODAL_PLANE_WITHOUT_NAMESPACES=1 says that the code in the container finds its mounts by MODAL_PLANE_MOUNTS (JSON:
+path inside, path here) itself; its home is then the folder that would be /root.
 """
 
 from __future__ import annotations
 
 import ctypes
-import json
 import os
-import signal
 import sys
 from pathlib import Path
 
 NEWNS, NEWUSER = 0x20000, 0x10000000
 BIND, REC, PRIVATE, REMOUNT, RDONLY = 0x1000, 0x4000, 1 << 18, 0x20, 1
-PR_SET_PDEATHSIG = 1
 REFUSED = 97
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -88,11 +84,8 @@ def build_root(root: Path, binds: dict[str, dict], hide: list[str], keep: list[s
     os.chroot(root)
 
 
-def main() -> None:
-    spec = json.loads(Path(sys.argv[1]).read_text())
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != spec["parent"]:
-        sys.exit("the plane has gone already")
+def enter(spec: dict) -> str:
+    """Puts this process into its container; returns the folder that is its home there."""
     home = "/root"
     try:
         unshare()
@@ -107,9 +100,4 @@ def main() -> None:
         home = spec["binds"]["/root"]["source"]
         spec["environment"]["PYTHONPATH"] = home
     os.chdir(home)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a plane started in the background ignores it
-    os.execve(spec["command"][0], spec["command"], spec["environment"])
-
-
-if __name__ == "__main__":
-    main()
+    return home

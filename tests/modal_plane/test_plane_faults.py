@@ -25,6 +25,7 @@ def ended_by(toy: PlaneControl, call: modal.FunctionCall) -> list[str]:
 # What a client outside meets
 
 
+@pytest.mark.slow
 def test_twenty_five_errors_in_a_row_and_then_the_result(toy: PlaneControl) -> None:
     """The client tries each request four times, so the product sees 25 errors in 100 faults."""
     call = function("step").spawn(1)
@@ -125,6 +126,7 @@ def test_a_preempted_call_starts_again_on_its_input(toy: PlaneControl) -> None:
     assert toy.call(call.object_id)["retries"] == 0
 
 
+@pytest.mark.slow
 def test_a_preemption_at_every_shard_repeats_none_that_was_committed(toy: PlaneControl) -> None:
     toy.configure(grace_s=0.2)
     toy.strike("preempt", on="log", pattern=r"shard \d", times=3, every=True)

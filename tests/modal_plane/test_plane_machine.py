@@ -46,6 +46,7 @@ def test_a_new_deployment_takes_new_containers(toy: PlaneControl) -> None:
     assert function("step").remote(1)["task"] != before
 
 
+@pytest.mark.slow
 def test_a_plane_that_is_lost_starts_its_calls_again_when_it_is_back(plane: PlaneControl) -> None:
     shell("deploy", "-m", "toyapp")
     waits, done = function("step").spawn("waits", sleep_s=1.0), function("step").spawn("done")
