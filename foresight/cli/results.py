@@ -1,7 +1,8 @@
-"""`foresight results list | show | compare | verify`."""
+"""`foresight results list | show | compare | report | verify`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,14 +11,14 @@ import yaml
 from foresight.cli import compare
 from foresight.cli.output import console, print_json
 from foresight.cli.report import spent_so_far
-from foresight.cli.run import AsJson
+from foresight.cli.run import AsJson, PlanFile
 from foresight.errors import UserError
 from foresight.home import Home
 from foresight.plan.loader import load_plan
 from foresight.results import document, runs, table, view
 from foresight.results.verify import verify as find_problems
 
-app = typer.Typer(no_args_is_help=True, help="What came out: list, show, compare, verify.")
+app = typer.Typer(no_args_is_help=True, help="What came out: list, show, compare, report, verify.")
 compare.add_to(app)
 
 
@@ -48,6 +49,32 @@ def show(
     else:
         spent, folder = spent_so_far(home, content), home.results / experiment_id
         console.print(table.experiment(content, folder, with_published=True, spent=spent))
+
+
+@app.command(help="One file for a colleague: question, verdict and why, pictures, cost, provenance. HTML or Markdown.")
+def report(
+    experiment: Annotated[str | None, typer.Argument(help="Short name or id; default: the whole programme.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="FILE.html or FILE.md.")] = None,
+    plan_file: PlanFile = None,
+    as_json: AsJson = False,
+) -> None:
+    from foresight.results.gates import MOVING_PROFILE
+    from foresight.results.report import facts, page
+
+    home, plan = Home.from_environment(), load_plan(plan_file)
+    output = output or Path(f"{experiment or 'programme'}.html")
+    found = facts.experiment(home, experiment, plan) if experiment else facts.programme(home, plan)
+    origin = f"foresight results report {experiment or ''}".strip()
+    made = page.render(found, output, moving=MOVING_PROFILE, origin=origin)
+    page.write(made, output)
+    size = output.stat().st_size
+    if as_json:
+        print_json({"file": str(output), "size_bytes": size, "beside": sorted(made.beside)})
+    else:
+        pictures = f"{len(made.beside)} pictures in {output.stem}_pictures/ beside it" if made.beside else "in one file"
+        console.print(
+            f"{output}  {size / 1e6:.1f} MB, {pictures}" if size > 1e5 else f"{output}  {pictures}", markup=False
+        )
 
 
 @app.command(help="Every record, artifact, shard and results.yaml against its hash and schema. Exit 1 on a problem.")

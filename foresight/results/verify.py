@@ -7,7 +7,7 @@ Nothing is repaired here: a damaged step is computed again by the next run that 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -68,7 +68,7 @@ def _records(home: Home, all_runs: list[Run]) -> Iterator[Problem]:
             yield _problem(home, path, f"not a record: {runs.explain(error)}", AGAIN)
             continue
         if record is not None:
-            yield from _record(home, path, record, all_runs)
+            yield from record_problems(home, record, all_runs)
     for run in all_runs:
         for sub_id, sub in run.sub_experiments.items():
             for seed, fingerprint in sub.steps.items():
@@ -79,7 +79,9 @@ def _records(home: Home, all_runs: list[Run]) -> Iterator[Problem]:
                     yield _problem(home, home.record(fingerprint), what, AGAIN)
 
 
-def _record(home: Home, path: Path, record: Record, all_runs: list[Run]) -> Iterator[Problem]:
+def record_problems(home: Home, record: Record, all_runs: Sequence[Run]) -> Iterator[Problem]:
+    """What is wrong with one record and its artifacts, given the runs that may have read it."""
+    path = home.record(record.fingerprint)
     if fingerprint_of(record.identity) != record.fingerprint:
         yield _problem(home, path, "its identity does not have the hash that it is filed under", AGAIN)
     known = [run for run in all_runs if record.fingerprint in run.record_sha256]

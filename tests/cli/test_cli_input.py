@@ -18,21 +18,6 @@ from foresight.compute.ledger import CallEntry, StepEntry
 PACKAGED = Path(__file__).parents[2] / "foresight" / "plan" / "research_plan.yaml"
 
 
-@pytest.fixture
-def foresight(toy):
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "foresight", *arguments],
-            env=toy.environment,
-            cwd=toy.folder,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
-    return run
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -47,6 +32,10 @@ def foresight(toy):
         (["run", "c1", "--seeds", "0"], "at least 1"),
         (["run", "c1", "--plan", "nowhere.yaml"], "nowhere.yaml"),
         (["results", "show", "c1"], "no results here"),
+        (["results", "report", "c1"], "no results here"),
+        (["results", "report", "c9"], "did you mean"),
+        (["results", "report", "-o", "all.pdf"], ".html or .md"),
+        (["results", "report", "-o", "nowhere/all.html"], "is no folder"),
         (["cancel", "no-such-run"], "No run"),
         (["gates", "override", "gate_1_reconstruction", "--reason", "because"], "needs a name"),
         (["gates", "override", "gate_9", "--by", "Ada", "--reason", "because"], "gate_9"),
@@ -85,6 +74,7 @@ LIGHT = [
     ["--help"],
     ["plan", "validate"],
     ["results", "list"],
+    ["results", "report"],
     ["status"],
     ["gates"],
     ["run", "t1", "--plan", "plan.yaml", "--dry-run"],

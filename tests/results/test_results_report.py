@@ -1,0 +1,373 @@
+"""The report: a stranger can read what was asked, what came out, how sure it is, what it cost; nothing is fetched."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from results_builders import (
+    IOU,
+    LPIPS,
+    begin,
+    complete,
+    experiment,
+    finished_run,
+    good,
+    plan,
+    record,
+    samples,
+    store,
+)
+
+from foresight.errors import UserError
+from foresight.files import write_json
+from foresight.home import Home
+from foresight.plan.schema import Gate
+from foresight.results import gates, runs
+from foresight.results.record import Attempt
+from foresight.results.report import facts, page, scale, wording
+
+PLAN = plan(experiment(), gates=[Gate(id="gate_1", experiments=("c1",), unlocks_phase=2)])
+
+
+class Page(HTMLParser):
+    """What a browser would make of it, as far as the tests ask."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.headings: list[int] = []
+        self.outside: list[str] = []
+        self.words: list[str] = []
+        self._silent = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        found = dict(attributes)
+        self._silent = tag in ("style", "script")
+        if found.get("id"):
+            self.ids.append(str(found["id"]))
+        if tag == "a":
+            self.links.append(str(found["href"]))
+        if tag == "img":
+            self.images.append(found)
+        if re.fullmatch(r"h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        if tag in ("link", "script", "iframe", "object", "embed", "video", "audio"):
+            self.outside.append(tag)
+        for name in ("src", "srcset", "href", "data", "poster"):
+            value = found.get(name)
+            if value and not value.startswith(("data:", "#")):
+                self.outside.append(value)
+
+    def handle_data(self, data: str) -> None:
+        if not self._silent:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def picture(width: int = 40, height: int = 20) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (width, height), "#0072B2").save(stream, "PNG")
+    return stream.getvalue()
+
+
+def html(home: Home, name: str | None = "c1", of=PLAN) -> str:
+    found = facts.experiment(home, name, of) if name else facts.programme(home, of)
+    return page.render(found, Path("x.html"), moving="real", origin="foresight results report").text
+
+
+def of(home: Home, name: str = "c1") -> facts.ExperimentFacts:
+    return facts.experiment(home, name, PLAN)
+
+
+@pytest.fixture
+def mixed(home: Home) -> Home:
+    """IoU met, LPIPS far off, e1_1 failed with an attempt that was paid for."""
+    run = begin(home, "run-1", seeds=(0, 1, 2))
+    complete(
+        home,
+        run,
+        *(
+            store(
+                home, record("e1_4", seed, samples("iou", 0.8, baseline=0.3, seed=seed), finding="IoU {iou:.2f} <b>&")
+            )
+            for seed in range(3)
+        ),
+    )
+    complete(
+        home,
+        run,
+        *(
+            store(
+                home,
+                record("e1_5", seed, samples("lpips", 0.6, baseline=0.9, seed=seed), metrics={"weights": 12.0}),
+                {"grid.png": picture(), "learning_curve.png": picture(), "scores.json": b"{}"},
+            )
+            for seed in range(3)
+        ),
+    )
+    lost = record("e1_5", 0).fingerprint
+    failed = Attempt(fingerprint=lost, number=1, cause="out_of_memory", error="too big", seconds=7.0, cost_usd=1.5,
+                     started_at="2026-01-01T00:00:00+00:00", finished_at="2026-01-01T00:00:07+00:00")  # fmt: skip
+    write_json(home.step(lost) / "attempts/1/attempt.json", failed.model_dump(mode="json"))
+    changes = {"status": "failed", "error": "RuntimeError: no such luck", "steps": {0: "0" * 64}}
+    runs.update_sub_experiment(home, run.experiment.id, "run-1", "e1_1", **changes)
+    runs.finish(home, run.experiment.id, "run-1", "failed")
+    return home
+
+
+def test_it_says_what_was_asked_what_came_out_how_sure_and_what_it_cost(mixed):
+    text = Page(html(mixed)).text
+    assert "Can the latents be decoded back to pixels?" in text
+    assert "of 2 criteria 1 is met and 1 is not met" in text
+    assert "What decides is lpips, 0.6 where at most 0.35 is acceptable: even the better end" in text
+    assert "Confidence high" in text
+    assert "$3.00" in text  # six finished steps of 25 cents and the attempt that did not finish
+
+
+def test_stand_ins_stand_above_everything_and_decide_nothing(mixed):
+    shown = Page(html(mixed)).text
+    assert shown.index("tiny stand-in models") < shown.index("Criteria")
+    assert wording.verdict(of(mixed))[0].startswith("Pivot: as measured on stand-ins, which decides nothing")
+
+
+def test_real_models_are_not_called_stand_ins(home):
+    finished_run(home, "run-1", [one for seed in range(3) for one in good(seed, stand_in=False)])
+    assert "stand-in" not in Page(html(home)).text.lower()
+    assert wording.verdict(of(home))[0] == ("Proceed: the idea holds by its own criteria; of 2 criteria 2 are met.")
+
+
+def test_what_was_not_measured_is_said(mixed):
+    assert wording.not_measured(of(mixed)) == ["e1_1 Study e1_1 is failed: RuntimeError: no such luck."]
+    run = begin(mixed, "run-2", experiment((LPIPS, IOU), short="c7"))
+    complete(mixed, run, store(mixed, record("e1_1", metrics={"a": 1.0}, experiment_id="c7-study")))
+    said = wording.not_measured(of(mixed, "c7"))
+    assert "Criterion lpips: e1_5 has not run." in said
+    assert any(line.startswith("e1_4 Study e1_4 is pending") for line in said)
+
+
+def test_a_value_without_an_interval_is_among_what_was_not_measured(home):
+    finished_run(home, "run-1", [record("e1_4", metrics={"iou": 0.9}), record("e1_5", 0, samples("lpips", 0.2))])
+    said = " ".join(wording.not_measured(of(home)))
+    assert "spatial_iou has no interval: no per-sample scores" in said
+    assert "lpips has no comparison with a trivial baseline" in said
+
+
+def test_a_stub_run_is_nothing_but_a_rehearsal(home):
+    run = begin(home, "run-1", stub=True)
+    for sub in ("e1_1", "e1_4", "e1_5"):
+        runs.update_sub_experiment(home, run.experiment.id, "run-1", sub, status="stub")
+    text = Page(html(home)).text
+    assert "Nothing was measured" in text
+    assert "--stub-mode" in text
+
+
+def test_nothing_is_fetched_and_every_link_leads_somewhere(mixed):
+    shown = Page(html(mixed))
+    assert shown.outside == []
+    assert len(set(shown.ids)) == len(shown.ids)
+    assert {link.removeprefix("#") for link in shown.links} <= set(shown.ids)
+    assert "url(" not in html(mixed)
+
+
+def test_it_can_be_read_without_eyes(mixed):
+    """Every picture has a text, every drawing a label, and headings do not skip a level."""
+    text = html(mixed)
+    shown = Page(text)
+    assert len(shown.images) == 2
+    assert all(image["alt"] and image["width"] == "40" for image in shown.images)
+    assert text.count("<svg") == text.count('role="img" aria-label="')
+    for above, below in zip(shown.headings, shown.headings[1:], strict=False):
+        assert below <= above + 1
+    assert shown.headings[0] == 1
+    assert shown.headings.count(1) == 1
+
+
+def luminance(colour: str) -> float:
+    channels = [int(colour[index : index + 2], 16) / 255 for index in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", [0, 1, 2], ids=["light", "dark", "print"])
+@pytest.mark.parametrize(
+    ("text", "ground"),
+    [
+        ("ink", "paper"), ("quiet", "paper"), ("ink", "soft"), ("quiet", "soft"), ("link", "paper"),
+        ("good", "good-soft"), ("warn", "warn-soft"), ("bad", "bad-soft"), ("none", "none-soft"), ("ink", "warn-soft"),
+    ],
+)  # fmt: skip
+def test_every_text_has_enough_contrast(theme: int, text: str, ground: str):
+    """WCAG 2.2 AA asks for 4.5 to 1."""
+    style = Path(page.__file__).with_name("templates").joinpath("page.css").read_text()
+    colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", style.split(":root")[theme + 1]))
+    lighter, darker = sorted((luminance(colours[text]), luminance(colours[ground])), reverse=True)
+    assert (lighter + 0.05) / (darker + 0.05) >= 4.5
+
+
+def test_what_a_handler_wrote_is_text_and_no_markup(mixed):
+    assert "IoU 0.80 &lt;b&gt;&amp;" in html(mixed)
+
+
+def test_pictures_come_before_curves_and_other_files_by_name(mixed):
+    sub = of(mixed).subs[2]
+    assert [path.name for path in sub.pictures] == ["grid.png", "learning_curve.png"]
+    assert sub.files == ("artifacts/e1_5/scores.json",)
+
+
+def test_a_file_that_is_no_picture_is_said_to_be_none(home):
+    finished_run(home, "run-1", good())  # whose plot.png is a line of text
+    assert "plot.png is no picture that can be shown" in Page(html(home)).text
+    assert "no picture that can be shown" in page.render(of(home), Path("x.md"), moving="real", origin="").text
+
+
+def test_large_pictures_become_smaller(home):
+    import numpy as np
+
+    stream = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(stream, "PNG")
+    finished_run(home, "run-1", good())
+    store(home, good()[2], {"plot.png": stream.getvalue()})
+    text = html(home)
+    assert "data:image/jpeg;base64," in text
+    assert len(text) < len(stream.getvalue())
+
+
+def test_an_edited_results_yaml_changes_nothing(mixed):
+    from foresight.results import view
+
+    before = html(mixed)
+    path = view.rebuild(mixed, "c1-vlm-latent-sufficiency")
+    assert path is not None
+    path.write_text(path.read_text().replace("pivot", "proceed").replace("0.6", "0.2"))
+    assert html(mixed) == before
+
+
+def test_every_metric_stands_beside_every_baseline_and_the_published_figure(mixed):
+    sub = of(mixed).subs[2]
+    assert [(metric.name, metric.baselines, metric.sources) for metric in sub.metrics] == [
+        ("lpips", {"mean_image": pytest.approx(0.9)}, 20)
+    ]
+    assert [metric.name for metric in sub.others] == ["weights"]
+    text = Page(html(mixed)).text
+    assert "0.264 (0.236)" in text
+    assert "another model's decoder" in text
+
+
+def test_the_programme_shows_gates_decisions_and_what_has_not_run(mixed):
+    whole = plan(experiment(), experiment(short="c9", phase=2), gates=PLAN.gates)
+    gates.override(mixed, whole, "gate_1", by="Ada Lovelace", reason="the pivot is under way")
+    text = html(mixed, None, whole)
+    shown = Page(text)
+    assert "Opened by Ada Lovelace" in shown.text
+    assert "has not run in real" in shown.text
+    assert "What has not been run" in shown.text
+    assert shown.outside == []
+    assert len(set(shown.ids)) == len(shown.ids)
+    assert {link.removeprefix("#") for link in shown.links} <= set(shown.ids)
+
+
+def test_markdown_says_the_same_and_its_pictures_lie_beside(mixed, tmp_path):
+    output = tmp_path / "FINDINGS.md"
+    report = page.render(of(mixed), output, moving="real", origin="foresight results report c1")
+    page.write(report, output)
+    text = output.read_text()
+    assert wording.verdict(of(mixed))[1] in text
+    assert "| lpips (e1_5) | 0.6 |" in text
+    linked = re.findall(r"!\[[^]]*]\(([^)]+)\)", text)
+    assert len(linked) == 2
+    assert all((tmp_path / name).is_file() for name in linked)
+    whole = page.render(facts.programme(mixed, PLAN), output, moving="real", origin="").text
+    assert "| gate_1 | phase 2 |" in whole
+    assert "\n\n\n" not in text
+
+
+def test_another_suffix_and_a_missing_folder_are_refused(mixed, tmp_path):
+    with pytest.raises(UserError, match=r"\.html or \.md"):
+        page.render(of(mixed), Path("c1.pdf"), moving="real", origin="")
+    with pytest.raises(UserError, match="no folder"):
+        page.write(page.Report("x", {}), tmp_path / "nowhere/c1.html")
+
+
+# The drawing of a criterion
+
+
+ROW = {"name": "x", "value": 0.5, "interval": {"low": 0.45, "high": 0.55}, "direction": "higher", "target": 0.9,
+       "acceptable": 0.7, "failure": 0.5, "unit": ""}  # fmt: skip
+
+
+def boxes(svg: str) -> list[tuple[float, float, float]]:
+    """Every text of a drawing: left, right, base line."""
+    return [
+        (float(x), float(x) + len(text) * 6.6, float(y))
+        for x, y, text in re.findall(r'<text class="\w+" x="([\d.]+)" y="([\d.]+)">([^<]*)</text>', svg)
+    ]
+
+
+@pytest.mark.parametrize("width", [scale.WIDE, scale.NARROW])
+@pytest.mark.parametrize(
+    "baselines", [{}, {f"guess {index}": 0.3 + index / 1000 for index in range(7)}, {"mean": -45.0, "other": 99.0}]
+)
+def test_no_two_labels_overlap_and_none_leaves_the_drawing(width: int, baselines: dict[str, float]):
+    drawn = boxes(scale._draw(ROW, baselines, width, "wide", ""))
+    assert len(drawn) == 4 + len(baselines)
+    for left, right, base in drawn:
+        assert left >= 0
+        assert right <= width
+        assert not any(
+            other != (left, right, base) and other[2] == base and other[0] < right and left < other[1]
+            for other in drawn
+        )
+
+
+def test_better_lies_where_the_direction_says():
+    for direction, levels in (("higher", (0.9, 0.7, 0.5)), ("lower", (0.25, 0.35, 0.45))):
+        row = {**ROW, "direction": direction, **dict(zip(("target", "acceptable", "failure"), levels, strict=True))}
+        svg = scale._draw(row, {}, 680, "wide", "")
+        left = {kind: float(x) for kind, x in re.findall(r'<rect class="(\w+)" x="([\d.]+)"', svg)}
+        order = sorted(left, key=lambda kind: left[kind], reverse=direction == "lower")
+        assert order == ["failed", "short", "fine", "aim"]
+
+
+def test_a_far_baseline_does_not_squash_the_thresholds():
+    svg = scale._draw(ROW, {"random": -45.1}, 680, "wide", "")
+    assert "← random -45.1" in svg
+    places = [float(x) for x in re.findall(r'<line class="tick" x1="([\d.]+)"', svg)]
+    assert max(places) - min(places) > 200
+
+
+def test_the_drawing_says_in_words_what_it_shows():
+    said = scale.in_words({**ROW, "unit": "dB"}, {"mean_image": 0.2})
+    assert said == (
+        "x 0.5 dB, 95 % interval 0.45 to 0.55; target 0.9; acceptable 0.7; failure 0.5; baseline mean image 0.2. "
+        "Higher is better."
+    )
+    assert scale.draw({**ROW, "value": None}, {}) == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(4.23, "4.2 s"), (200, "3 min 20 s"), (7500, "2 h 05 min"), (59.99, "60.0 s")]
+)
+def test_durations_as_one_says_them(seconds: float, said: str):
+    assert wording.duration(seconds) == said
+
+
+def test_a_reader_imports_neither_torch_nor_prefect():
+    code = (
+        "import sys; from foresight.results.report import page, facts; print({'torch', 'prefect'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
