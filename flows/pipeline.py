@@ -27,13 +27,14 @@ from foresight.compute import ledger, planner
 from foresight.compute.backend import Backend, Call
 from foresight.compute.local import LIGHT_PRELOAD, PRELOAD, LocalBackend
 from foresight.compute.planner import StepPlan
+from foresight.compute.rates import rates_of
 from foresight.compute.request import Job
 from foresight.compute.tracking import Tracker, earlier_record
 from foresight.errors import UserError
 from foresight.home import Home
 from tasks.assessment import assess, stub
 from tasks.calls import call_key, is_done, task_for, task_name
-from tasks.preparation import make_model_available, prepare_data, refused
+from tasks.preparation import make_model_available, prepare_data, prepare_remotely, refused
 
 CANCEL_CHECK_S = 1.0
 # Threads that wait, not processes that work: the backend's slots bound those.
@@ -84,9 +85,9 @@ def _run_job(job: Job, home: Home, run_id: str) -> Outcome:
 def _measure(job: Job, home: Home, run_id: str, tracker: Tracker) -> tuple[str, ...]:
     with closing(_backend(job, home)) as backend:
         backend.warm_up()
-        prepare(job, home)
+        prepare(job, run_id, home)
         plan = planner.plan_steps(job, home, run_id)
-        for line in planner.withdraw_broken(plan, home):
+        for line in planner.withdraw_broken(plan, home, job.request.compute):
             get_run_logger().warning(line)
         _announce(plan, job, home)
         tracker.begin(plan)
@@ -97,7 +98,11 @@ def _measure(job: Job, home: Home, run_id: str, tracker: Tracker) -> tuple[str, 
             raise
 
 
-def _backend(job: Job, home: Home) -> LocalBackend:
+def _backend(job: Job, home: Home) -> Backend:
+    if job.request.compute == "modal":
+        from foresight.compute.modal_backend import ModalBackend  # the client takes a second to import
+
+        return ModalBackend(home, rates=rates_of(job.request.compute))
     return LocalBackend(home, preload=PRELOAD if planner.model_specs(job) else LIGHT_PRELOAD)
 
 
@@ -105,17 +110,30 @@ def run_smoke_test(job: Job, home: Home) -> Outcome:
     """The smoke step of a job, alone."""
     run_id = current_run_id()
     ledger.clear_cancel(home, run_id)
-    prepare(job, home)
+    prepare(job, run_id, home)
     step = planner.plan_steps(job, home, run_id).smoke
     if step is None:
         return Outcome(run_id, {}, ())
     with closing(_backend(job, home)) as backend:
-        failures = _follow([_submit(Call((step,)), [], backend, run_id, home)], run_id, home, None)
+        failures = _follow([_submit(Call((step,)), [], backend, run_id, home)], backend, run_id, home, None)
     return Outcome(run_id, {}, tuple(failures))
 
 
-def prepare(job: Job, home: Home) -> None:
-    """Models and data sets side by side. Raises one `UserError` with all that is missing."""
+def prepare(job: Job, run_id: str, home: Home) -> None:
+    """Models and data sets side by side, where the steps will run. Raises one `UserError` with all that is missing."""
+    if job.request.compute == "modal":
+        future = prepare_remotely.submit(
+            planner.model_specs(job), planner.data_specs(job), planner.splits(job), job.seeds, run_id, home
+        )
+        try:
+            while not wait([future], timeout=CANCEL_CHECK_S).done:
+                if _cancelling():
+                    ledger.request_cancel(home, run_id)
+        except BaseException:
+            ledger.request_cancel(home, run_id)
+            raise
+        future.result()
+        return
     futures: list[PrefectFuture[Any]] = [
         make_model_available.submit(s, home) for s in planner.model_specs(job).values()
     ]
@@ -148,7 +166,7 @@ def _announce(plan: StepPlan, job: Job, home: Home) -> None:
 def _run_calls(plan: StepPlan, backend: Backend, run_id: str, home: Home, tracker: Tracker) -> list[str]:
     """Submit every call, each waiting for those that make what it needs. Returns the labels of what failed."""
     if plan.smoke:
-        failures = _follow([_submit(Call((plan.smoke,)), [], backend, run_id, home)], run_id, home, tracker)
+        failures = _follow([_submit(Call((plan.smoke,)), [], backend, run_id, home)], backend, run_id, home, tracker)
         if failures:
             get_run_logger().error("the smoke test failed, so nothing else is run")
             for step in plan.seeded.values():
@@ -161,7 +179,7 @@ def _run_calls(plan: StepPlan, backend: Backend, run_id: str, home: Home, tracke
         future = _submit(call, list(upstream.values()), backend, run_id, home)
         submitted.append(future)
         made_by.update({step.fingerprint: future[1] for step in call.steps})
-    return list(_follow(submitted, run_id, home, tracker))
+    return list(_follow(submitted, backend, run_id, home, tracker))
 
 
 Submitted = tuple[Call, PrefectFuture[Any]]
@@ -180,7 +198,9 @@ def _submit(call: Call, upstream: list[PrefectFuture[Any]], backend: Backend, ru
     return call, future
 
 
-def _follow(submitted: Sequence[Submitted], run_id: str, home: Home, tracker: Tracker | None) -> dict[str, str]:
+def _follow(
+    submitted: Sequence[Submitted], backend: Backend, run_id: str, home: Home, tracker: Tracker | None
+) -> dict[str, str]:
     """Wait for all, hearing a cancel meanwhile; note each end. Returns label -> error of what failed."""
     pending = {future: call for call, future in submitted}
     progress = Progress([call for call, _ in submitted])
@@ -201,10 +221,11 @@ def _follow(submitted: Sequence[Submitted], run_id: str, home: Home, tracker: Tr
                         tracker.step_ended(step, None if error is None else str(error))
             if pending and _cancelling():
                 ledger.request_cancel(home, run_id)
-    except (
-        BaseException
-    ):  # Ctrl-C or Prefect's TerminationSignal: local work stops with its run; then it goes on upwards
-        ledger.request_cancel(home, run_id)
+    except BaseException:  # Ctrl-C, or Prefect's TerminationSignal, which may be a person's cancel or a shutdown
+        if _cancelling():
+            ledger.request_cancel(home, run_id)
+        else:
+            backend.let_go(run_id)
         wait(list(pending), timeout=10)
         raise
     return failures

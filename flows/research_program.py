@@ -9,6 +9,7 @@ from prefect.logging import get_run_logger
 from prefect.states import State
 
 from flows import forms
+from flows.cancellation import stop_remote_calls
 from flows.outcome import Outcome
 from flows.pipeline import CALLS, ended, run_job
 from foresight.compute.request import Job, RunRequest, resolve
@@ -16,7 +17,13 @@ from foresight.home import Home
 from foresight.results import gates
 
 
-@flow(name="research-program", flow_run_name="program-{profile}", version=forms.version(), task_runner=CALLS)
+@flow(
+    name="research-program",
+    flow_run_name="program-{profile}",
+    version=forms.version(),
+    task_runner=CALLS,
+    on_cancellation=[stop_remote_calls],
+)
 def research_program(
     experiment: forms.Experiments = None,
     sub_experiment: forms.SubExperiments = None,

@@ -12,6 +12,7 @@ from prefect import Flow, flow
 from prefect.states import State
 
 from flows import forms
+from flows.cancellation import stop_remote_calls
 from flows.outcome import Outcome
 from flows.pipeline import CALLS, ended, run_job
 from foresight.compute.request import RunRequest, resolve
@@ -19,7 +20,13 @@ from foresight.errors import UserError
 from foresight.home import Home
 
 
-@flow(name="run-experiment", flow_run_name="{experiment}-{profile}", version=forms.version(), task_runner=CALLS)
+@flow(
+    name="run-experiment",
+    flow_run_name="{experiment}-{profile}",
+    version=forms.version(),
+    task_runner=CALLS,
+    on_cancellation=[stop_remote_calls],
+)
 def run_experiment(
     experiment: forms.ExperimentName,
     sub_experiment: forms.SubExperiments = None,

@@ -113,8 +113,15 @@ def _run_one(
         runs.update_sub_experiment(home, experiment.id, run_id, sub.id, attempts=1, **changes)
 
     note(status="running", steps={seed: step.fingerprint})
-    where = {"call_id": CALL, "run_id": run_id, "log_path": f"ledger/{run_id}.log"}  # no log: it is on the screen
-    attempt = open_attempt(home, step.fingerprint, **where, usd_per_second=0.0, log_offset=0)
+    attempt = open_attempt(
+        home,
+        step.fingerprint,
+        call_id=CALL,
+        run_id=run_id,
+        usd_per_second=0.0,
+        log_path=f"ledger/{run_id}.log",  # there is none: it is on the screen
+        log_offset=0,
+    )
     workbench = Workbench(
         folder=attempt.folder(home),
         artifacts=Artifacts(attempt.artifacts(home)),

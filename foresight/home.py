@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from foresight.errors import UserError
@@ -11,9 +13,16 @@ from foresight.errors import UserError
 
 @dataclass(frozen=True)
 class Home:
-    """The layout under FORESIGHT_HOME (default `.foresight/` in the working directory)."""
+    """The layout under FORESIGHT_HOME (default `.foresight/` in the working directory).
+
+    In a container models and data sets lie on volumes of their own, and the ledger on the container's own disk:
+    `models_at`, `datasets_at` and `ledger_at` say where, if not under `root`.
+    """
 
     root: Path
+    models_at: Path | None = None
+    datasets_at: Path | None = None
+    ledger_at: Path | None = None
 
     @classmethod
     def from_environment(cls) -> Home:
@@ -31,17 +40,17 @@ class Home:
 
     @property
     def models(self) -> Path:
-        return self.root / "models"
+        return self.models_at or self.root / "models"
 
     @property
     def datasets(self) -> Path:
         """`<name>-<spec hash>/{images.npy, manifest.json}`"""
-        return self.root / "datasets"
+        return self.datasets_at or self.root / "datasets"
 
     @property
     def ledger(self) -> Path:
         """`<run-id>/{run.json, <call-id>.json, cancel}`"""
-        return self.root / "ledger"
+        return self.ledger_at or self.root / "ledger"
 
     @property
     def results(self) -> Path:
@@ -51,6 +60,20 @@ class Home:
     @property
     def prefect(self) -> Path:
         return self.root / "prefect"
+
+    def resolved(self) -> Home:
+        """The same home with an absolute root: a handler may change the working directory."""
+        return replace(self, root=self.root.resolve())
+
+    @property
+    def id(self) -> str:
+        """Tells this home from others that use the same volumes. Made when it is first asked for."""
+        path = self.root / "home-id"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError), path.open("x") as stream:
+                stream.write(uuid.uuid4().hex)
+        return path.read_text()
 
     def step(self, fingerprint: str) -> Path:
         return self.steps / fingerprint

@@ -2,14 +2,13 @@
 
 Prefect retries, caches and limits; the record stays the truth. The cache key is the fingerprint of the call's steps,
 passed as a parameter, and the persisted result is a small manifest that points at the records. The backend does the
-work; this task waits in short slices, so that a cancel is heard within half a second and log lines arrive live.
+work; this task waits in short slices, so that a cancel is heard at once and log lines arrive live.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -25,7 +24,6 @@ from prefect.tasks import exponential_backoff
 
 from foresight.compute import ledger
 from foresight.compute.backend import Backend, Call, LogLine, StepOutcome
-from foresight.compute.claim import is_claimed
 from foresight.compute.step import Step
 from foresight.errors import StepFailed
 from foresight.files import sha256_bytes, sha256_file
@@ -33,7 +31,6 @@ from foresight.home import Home
 from foresight.results.findings import pool_findings
 from foresight.results.record import finished, read_record
 
-POLL_S = 0.25
 RETRIES = 2
 _LOGGED = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+: ")  # as `foresight.compute.capture` formats it
 
@@ -129,7 +126,7 @@ def follow(call: Call, backend: Backend, run_id: str, home: Home, say: Callable[
         elsewhere = [o.fingerprint for o in outcomes.values() if o.status == "claimed_elsewhere"]
         if elsewhere:
             say(f"another run is working on {len(elsewhere)} step(s) of this call; waiting for it")
-            _wait_for_claims(elsewhere, run_id, home)
+            backend.wait_for_claims(elsewhere, lambda: _require_wanted(run_id, home))
 
 
 def require_needs(call: Call, home: Home) -> None:
@@ -145,15 +142,18 @@ def _one_attempt(
     call: Call, backend: Backend, run_id: str, home: Home, say: Callable[[str], None]
 ) -> Mapping[str, StepOutcome]:
     call_id = backend.submit(call, run_id=run_id)
+    if link := backend.link(call_id):
+        say(f"on Modal: {link}")
     cursor, cancelled = 0, False
     while True:
-        state = backend.poll(call_id, POLL_S)
+        state = backend.poll(call_id, backend.poll_s)
         lines, cursor = backend.logs(call_id, cursor)
         for line in newest_progress(lines):
             text = line.text if line.progress is None else f"{line.progress:4.0%}  {line.text}"
             say(text if line.step in (None, call.label) or line.progress is not None else f"{line.step}: {text}")
         if state != "running":
-            return {outcome.fingerprint: outcome for outcome in backend.outcome(call_id)}
+            asked = {step.fingerprint for step in call.steps}  # a call that was attached to may have others too
+            return {o.fingerprint: o for o in backend.outcome(call_id) if o.fingerprint in asked}
         if not cancelled and ledger.cancel_requested(home, run_id):
             backend.cancel(call_id)
             cancelled = True
@@ -169,11 +169,9 @@ def newest_progress(lines: Sequence[LogLine]) -> list[LogLine]:
     return [line for line, behind in zip_longest(lines, lines[1:]) if not overtaken(line, behind)]
 
 
-def _wait_for_claims(fingerprints: list[str], run_id: str, home: Home) -> None:
-    while any(is_claimed(home, fingerprint) for fingerprint in fingerprints):
-        if ledger.cancel_requested(home, run_id):
-            raise StepFailed("cancelled while waiting for another run", cause="cancelled", retryable=False)
-        time.sleep(POLL_S)
+def _require_wanted(run_id: str, home: Home) -> None:
+    if ledger.cancel_requested(home, run_id):
+        raise StepFailed("cancelled while waiting for another run", cause="cancelled", retryable=False)
 
 
 def task_for(call: Call, home: Home) -> Any:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prefect import task
 from prefect.logging import get_run_logger
 from prefect.states import Failed, State
 
+from foresight.compute import ledger
 from foresight.data.dataset import DataSpec, prepare
 from foresight.data.splits import assert_disjoint, split_by_source
 from foresight.errors import UserError
@@ -56,3 +57,26 @@ def prepare_data(
         f"{len(splits) * len(seeds)} splits share nothing"
     )
     return manifest.sha256
+
+
+@task(task_run_name="models and data on Modal")
+def prepare_remotely(
+    models: Mapping[str, ModelSpec],
+    data: Mapping[str, DataSpec],
+    splits: Mapping[str, Sequence[tuple[float, float, float]]],
+    seeds: Sequence[int],
+    run_id: str,
+    home: Home,
+) -> dict[str, str] | State:
+    """The same as the two above, in a container that has the volumes; their manifests come back. Role -> weights."""
+    from foresight.compute import modal_preparation  # the client takes a second to import
+
+    say = get_run_logger().info
+    try:
+        modal_preparation.require_ready()
+        if not models and not data:
+            return {}
+        wanted = lambda: not ledger.cancel_requested(home, run_id)  # noqa: E731
+        return modal_preparation.prepare(models, data, splits, seeds, home, say, wanted=wanted)
+    except UserError as refusal:
+        return refused(refusal)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from modal_plane.fixture import module_plane, plane  # noqa: F401  (fixtures)
+from remote import deployed, remote  # noqa: F401  (fixtures)
 
 from foresight.home import Home
 

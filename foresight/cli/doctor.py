@@ -142,7 +142,12 @@ def tokens(environment: dict[str, str], config: Path) -> list[Check]:
     """Accounts that only more than the tiny profile needs."""
     modal = bool(environment.get("MODAL_TOKEN_ID") and environment.get("MODAL_TOKEN_SECRET")) or config.exists()
     rows = [
-        ("Modal token", modal, "for --compute modal, which is not part of this version", "Nothing to do."),
+        (
+            "Modal token",
+            modal,
+            "for --compute modal",
+            "`modal token new` makes one.",
+        ),
         ("HF_TOKEN", bool(environment.get("HF_TOKEN")), "needed only for gated models", "Export HF_TOKEN."),
         (
             "WANDB_API_KEY",

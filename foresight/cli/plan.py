@@ -63,7 +63,7 @@ def cost(
         seeds=seeds,
         plan=str(plan_file.resolve()) if plan_file else None,
     )
-    found = estimate(resolve(request, starts=False), Home.from_environment(), rates_of(compute))
+    found = estimate(resolve(request), Home.from_environment(), rates_of(compute))
     if as_json:
         print_json(shown.as_json(found))
     else:

@@ -8,7 +8,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from foresight.cli.output import console, print_json
+from foresight.compute import ledger
 from foresight.compute.request import Job, RunRequest, resolve
+from foresight.elsewhere import planned_from
 from foresight.home import Home
 from foresight.plan.loader import load_profile
 
@@ -85,26 +87,42 @@ def program(
 
 def smoke_test(profile: ProfileName = "tiny", compute: Compute = "local") -> None:
     job = resolve(RunRequest(profile=profile, compute=compute))
+    if compute == "modal":
+        from foresight.compute.modal_preparation import require_ready
+
+        require_ready()
     outcome = _flow("smoke_test", {"profile": profile, "compute": compute})
     console.print(f"smoke test of profile {job.profile.name}: {'failed' if outcome.failed else 'passed'}")
     raise typer.Exit(1 if outcome.failed else 0)
 
 
-def download_models(profile: ProfileName = "tiny", as_json: AsJson = False) -> None:
+def download_models(profile: ProfileName = "tiny", compute: Compute = "local", as_json: AsJson = False) -> None:
     from foresight.compute.planner import model_spec
-    from foresight.models.download import make_available
+    from foresight.models.identity import identity
 
+    resolve(RunRequest(profile=profile, compute=compute))
     home = Home.from_environment()
     home.require_writable()
     specs = {role: model_spec(role, choice) for role, choice in load_profile(profile).models.items()}
-    identities = {role: make_available(spec, home, verify=True) for role, spec in specs.items()}
+    if compute == "modal":
+        from foresight.compute import modal_preparation
+
+        modal_preparation.require_ready()
+        modal_preparation.prepare(specs, {}, {}, (), home, console.print, verify=True)
+    else:
+        from foresight.models.download import make_available
+
+        for spec in specs.values():
+            make_available(spec, home, verify=True)
+    identities = {role: identity(spec, planned_from(home, compute)) for role, spec in specs.items()}
     if as_json:
         print_json({role: identity.model_dump() for role, identity in identities.items()})
-    for role, identity in identities.items():
+    for role, found in identities.items():
         if not as_json:
-            kind = "stand-in, verified" if identity.stand_in else "verified"
+            kind = "stand-in, verified" if found.stand_in else "verified"
+            where = "on Modal's volume" if compute == "modal" and not found.stand_in else ""
             console.print(
-                f"{role:6} {identity.id} at {identity.revision[:12]}  weights {identity.weights_sha256[:12]}  {kind}"
+                f"{role:6} {found.id} at {found.revision[:12]}  weights {found.weights_sha256[:12]}  {kind} {where}"
             )
 
 
@@ -121,6 +139,10 @@ def _start(flow: str, own: dict[str, Any], job: Job, *, dry_run: bool, in_proces
             documents, job, home, as_json=as_json, heading="Nothing to do: every step is recorded already."
         )
         return
+    if job.request.compute == "modal" and not job.request.stub_mode:
+        from foresight.compute.modal_preparation import require_ready  # the client takes a second to import
+
+        require_ready()
     if in_process:
         documents, failed = shortcut.run_in_process(job, home)
     else:
@@ -142,9 +164,19 @@ def _flow(name: str, parameters: dict[str, Any]) -> Any:
     try:
         return launch(name, parameters, home)
     except KeyboardInterrupt:
-        _interrupted()
+        _interrupted(home)
 
 
-def _interrupted() -> NoReturn:
-    console.print("interrupted: local work was stopped, what is finished is kept; the same command goes on from there")
+def _interrupted(home: Home) -> NoReturn:
+    """What Ctrl-C did: local work has stopped, remote work goes on and is not lost sight of."""
+    if alive := ledger.unfollowed(home):
+        runs = " ".join(dict.fromkeys(call.run_id for call in alive))
+        console.print(
+            f"interrupted: {len(alive)} call(s) go on on Modal. The same command attaches to them again; "
+            f"`foresight cancel {runs}` stops them; `foresight status` shows them."
+        )
+    else:
+        console.print(
+            "interrupted: local work was stopped, what is finished is kept; the same command goes on from there"
+        )
     raise typer.Exit(130)

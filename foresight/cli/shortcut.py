@@ -73,10 +73,10 @@ def _covering_run(job: Job, plan: planner.StepPlan, home: Home) -> str | None:
 
 
 def run_in_process(job: Job, home: Home) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
-    """Every step here, one after another, so that a breakpoint in a handler works. No Prefect, no isolation."""
-    from foresight.data.dataset import prepare
-    from foresight.models.download import make_available
+    """Every step here, one after another, so that a breakpoint in a handler works. No Prefect, no isolation.
 
+    Of a job for Modal only what handlers do is done here, on inputs that are fetched from there.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     run_id = new_run_id()
     tracker = Tracker(home, job, run_id)
@@ -84,17 +84,48 @@ def run_in_process(job: Job, home: Home) -> tuple[dict[str, dict[str, Any]], tup
     if job.request.stub_mode:
         tracker.begin(None)
     else:
-        for model in planner.model_specs(job).values():
-            make_available(model, home, forward=False)
-        for data in planner.data_specs(job).values():
-            prepare(data, home)
-        plan = planner.plan_steps(job, home, run_id)
-        planner.withdraw_broken(plan, home)
+        plan, calls = (_fetched if job.request.compute == "modal" else _prepared)(job, home, run_id)
         tracker.begin(plan)
-        for call in [*([Call((plan.smoke,))] if plan.smoke else []), *plan.calls()]:
+        for call in calls:
             failed += _run(call, home, run_id, tracker)
     tracker.finish("failed" if failed else "completed")
     return tracker.documents(), tuple(failed)
+
+
+def _prepared(job: Job, home: Home, run_id: str) -> tuple[planner.StepPlan, list[Call]]:
+    """Models and data, then every step."""
+    from foresight.data.dataset import prepare
+    from foresight.models.download import make_available
+
+    for model in planner.model_specs(job).values():
+        make_available(model, home, forward=False)
+    for data in planner.data_specs(job).values():
+        prepare(data, home)
+    plan = planner.plan_steps(job, home, run_id)
+    planner.withdraw_broken(plan, home)
+    return plan, [*([Call((plan.smoke,))] if plan.smoke else []), *plan.calls()]
+
+
+def _fetched(job: Job, home: Home, run_id: str) -> tuple[planner.StepPlan, list[Call]]:
+    """Manifests and features from the volumes, and the seeds that have no record. Handlers open data sets here.
+
+    Raises `StepFailed` if an extraction has no record on the volume: that is for a run on Modal to make.
+    """
+    from foresight.compute import modal_preparation, modal_volume
+    from foresight.models.download import make_available
+    from foresight.models.identity import ModelSpec
+
+    models, data = planner.model_specs(job), planner.data_specs(job)
+    modal_preparation.prepare(models, data, planner.splits(job), job.seeds, home, print)
+    plan = planner.plan_steps(job, home, run_id)
+    missing = [step for step in plan.seeded.values() if planner.state_of(step, home) != "recorded"]
+    for fingerprint in dict.fromkeys(fp for step in missing for fp in step.needs.values()):
+        print(f"── features {fingerprint[:12]}… from Modal", flush=True)
+        modal_volume.fetch_features(home, fingerprint)
+    for step in missing:
+        for spec in step.work["model_specs"].values():
+            make_available(ModelSpec.from_json(spec), home, forward=False)
+    return plan, [Call((step,)) for step in plan.seeded.values()]
 
 
 def _run(call: Call, home: Home, run_id: str, tracker: Tracker) -> list[str]:

@@ -12,7 +12,6 @@ from foresight.cli import doctor as checks
 from foresight.cli.output import console, print_json, table
 from foresight.cli.run import AsJson
 from foresight.compute import ledger
-from foresight.compute.gpus import CPU
 from foresight.errors import UserError
 from foresight.home import Home
 from foresight.results import spending
@@ -51,14 +50,15 @@ def status(as_json: AsJson = False) -> None:
             [
                 call.run_id,
                 _label(call),
-                call.backend if call.device == CPU else f"{call.backend} {call.device}",
-                str(call.process.pid if call.process else "–"),
+                call.backend if call.backend == "local" else f"{call.backend} {call.device}",
+                _followed_by(call),
                 call.submitted_at[:19],
                 usd(running[call.call_id] * call.usd_per_second),
+                call.link or "",
             ]
             for call in calls
         ]
-        console.print(table(["run", "call", "where", "pid", "since (UTC)", "so far"], rows))
+        console.print(table(["run", "call", "where", "pid", "since (UTC)", "so far", "page"], rows))
         for run_id in dict.fromkeys(call.run_id for call in calls):
             own = sum(running[call.call_id] * call.usd_per_second for call in calls if call.run_id == run_id)
             done = finished.get(run_id, spending.NOTHING)
@@ -66,6 +66,8 @@ def status(as_json: AsJson = False) -> None:
                 f"{run_id}: {usd(done.cost_usd + own)} so far, {usd(done.cost_usd)} of it for what has ended "
                 f"({duration(done.seconds)} of computing, {done.failed_attempts} failed attempts)"
             )
+        if any(call.backend != "local" and _followed_by(call) == "nobody" for call in calls):
+            console.print("What nobody follows goes on: the same run again attaches to it, `foresight cancel` stops it")
 
 
 def cancel(run: Annotated[str, typer.Argument(help="Run id, as `foresight status` shows it.")]) -> None:
@@ -76,6 +78,15 @@ def cancel(run: Annotated[str, typer.Argument(help="Run id, as `foresight status
         raise UserError(f"No run '{run}' here. Running now: {', '.join(known) or 'nothing'}.")
     ledger.request_cancel(home, run)
     alive = sum(ledger.is_alive(call) for call in calls)
+    left = [call for call in ledger.unfollowed(home, run) if not call.foreign]
+    if left:  # no process of the run is there to do it
+        from foresight.compute.modal_sweep import stop_all  # the client takes a second to import
+
+        stopped = stop_all(home, left)
+        console.print(f"stopped {len(stopped)} of {len(left)} call(s) of {run} on Modal")
+        if len(stopped) < len(left):
+            raise typer.Exit(1)
+        return
     console.print(
         f"asked {run} to stop ({alive} call(s) alive)" if alive else f"{run} has no call alive; nothing to stop"
     )
@@ -101,6 +112,13 @@ def doctor(as_json: AsJson = False) -> None:
 def _seconds(call: ledger.CallEntry) -> float:
     """Since it was submitted; on Modal a wait for a machine is in it, which is not billed."""
     return (datetime.now(UTC) - datetime.fromisoformat(call.submitted_at)).total_seconds()
+
+
+def _followed_by(call: ledger.CallEntry) -> str:
+    """The process that a local call is, or that a remote one is followed by."""
+    if call.backend == "local":
+        return str(call.process.pid if call.process else "–")
+    return str(call.owner.pid) if call.owner and call.owner.is_alive() else "nobody"
 
 
 def _label(call: ledger.CallEntry) -> str:

@@ -33,7 +33,7 @@ class OpenAttempt(BaseModel):
     usd_per_second: float
     device: str = Field(default="cpu", description="`cpu` or a GPU class.")
     adjustments: list[str] = Field(default_factory=list, description="As in the record.")
-    log_path: str = Field(description="The call's log, relative to FORESIGHT_HOME.")
+    log_path: str = Field(description="The call's log, relative to FORESIGHT_HOME unless it lies outside.")
     log_offset: int = Field(description="Bytes in the call's log when it began.")
 
     def folder(self, home: Home) -> Path:
@@ -54,11 +54,12 @@ def open_attempt(
     adjustments: Sequence[str] = (),
     log_path: str,
     log_offset: int,
+    above: int = 0,
 ) -> OpenAttempt:
-    """Number it and make its folder. Only for who holds the claim."""
+    """Number it, above those that are here and `above`, and make its folder. Only for who holds the claim."""
     attempt = OpenAttempt(
         fingerprint=fingerprint,
-        number=max(_numbers(home, fingerprint), default=0) + 1,
+        number=max([above, *attempt_numbers(home, fingerprint)]) + 1,
         call_id=call_id,
         run_id=run_id,
         started_at=now(),
@@ -113,7 +114,7 @@ def close_failed(
 def close_lost(home: Home, fingerprint: str) -> None:
     """Close what a dead worker left open. Only for who holds the claim: that it is free is what says they are dead."""
     record = read_record(home, fingerprint)
-    for number in _numbers(home, fingerprint):
+    for number in attempt_numbers(home, fingerprint):
         folder = home.step(fingerprint) / "attempts" / str(number)
         if not (folder / "started.json").exists():
             continue
@@ -127,7 +128,8 @@ def close_lost(home: Home, fingerprint: str) -> None:
             close_failed(home, attempt, cause="lost", error=error, seconds=_seconds_seen(home, attempt))
 
 
-def _numbers(home: Home, fingerprint: str) -> list[int]:
+def attempt_numbers(home: Home, fingerprint: str) -> list[int]:
+    """Those that are here, in order."""
     folder = home.step(fingerprint) / "attempts"
     return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
 

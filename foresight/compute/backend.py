@@ -6,7 +6,7 @@ that nothing of torch crosses the boundary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -53,6 +53,7 @@ class StepOutcome:
     retryable: bool = False
     attempt: int = 0
     seconds: float = 0.0
+    holder: str = ""  # id of the call that has it, where it is claimed elsewhere
 
     def to_json(self) -> dict[str, Any]:
         return vars(self).copy()
@@ -70,9 +71,16 @@ class Backend(Protocol):
 
     name: str
     rates: Rates  # what a second of a call costs here
+    poll_s: float  # how long to wait in `poll` between two looks at the log and at cancels
+
+    def warm_up(self) -> None:
+        """Begin to make ready what calls need, while the caller does something else. Optional."""
 
     def submit(self, call: Call, *, run_id: str) -> str:
-        """Start the call and return its id. The ledger knows it before the work starts."""
+        """Start the call and return its id; or the id of a live call, of whatever run, that works on one of its steps.
+
+        Raises `StepFailed` if it cannot be started.
+        """
 
     def attach(self, call_id: str) -> CallState:
         """What has become of a call that another process submitted."""
@@ -87,4 +95,19 @@ class Backend(Protocol):
         """How each step ended. Only after `finished` or `lost`; a lost call's unfinished steps are `lost`."""
 
     def cancel(self, call_id: str) -> None:
-        """Stop it. Idempotent; returns when the work is dead."""
+        """Stop it. Idempotent; returns when the work is dead, or has been told to die where that is all one can do."""
+
+    def wait_for_claims(self, fingerprints: Sequence[str], check: Callable[[], None]) -> None:
+        """Wait until nobody else works on these steps, or until `submit` would attach to who does.
+
+        `check` is called meanwhile and raises to give up.
+        """
+
+    def link(self, call_id: str) -> str:
+        """Where a person can look at it; empty if nowhere."""
+
+    def let_go(self, run_id: str) -> None:
+        """The run that submitted the calls is going away without having been cancelled."""
+
+    def close(self) -> None:
+        """End what cannot outlive this process, and leave the rest alone. Idempotent."""

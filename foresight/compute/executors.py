@@ -43,6 +43,7 @@ class StepContext:
     artifacts_dir: Path  # what lies here becomes the step's artifacts
     device: str  # `cpu`, or the GPU class that the step was given
     progress: Callable[[float, str], None]  # fraction 0..1, and of what
+    saved: Callable[[], None] = lambda: None  # to be called when something was written that should not be lost
 
 
 def print_progress(fraction: float, text: str) -> None:

@@ -55,7 +55,12 @@ class CallEntry(BaseModel):
     log_path: str | None = Field(
         default=None, description="Relative to FORESIGHT_HOME; None where a service keeps the log."
     )
-    log_cursor: int = Field(default=0, description="How much of the log has been shown.")
+    log_cursor: int = Field(
+        default=0, description="How much of the log has been shown: bytes; microseconds since 1970 for Modal's."
+    )
+    link: str | None = Field(default=None, description="Modal's page of the call.")
+    deadline_s: float | None = Field(default=None, description="From `submitted_at`; then it is cancelled.")
+    foreign: bool = Field(default=False, description="Another home submitted it; this one only waits for it.")
 
     @property
     def label(self) -> str:
@@ -73,6 +78,15 @@ def is_alive(entry: CallEntry) -> bool:
     if entry.backend != "local":
         return True
     return entry.process is not None and entry.process.is_alive()
+
+
+def unfollowed(home: Home, run_id: str | None = None) -> list[CallEntry]:
+    """Remote calls that nobody has seen end and that no process of this machine follows."""
+    return [
+        entry
+        for entry in list_calls(home, run_id)
+        if entry.backend != "local" and is_alive(entry) and not (entry.owner and entry.owner.is_alive())
+    ]
 
 
 def now() -> str:

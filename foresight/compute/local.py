@@ -16,7 +16,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,7 @@ import psutil
 from foresight.compute import ledger, rates
 from foresight.compute.backend import Call, CallState, LogLine, StepOutcome
 from foresight.compute.causes import Trouble, oom_kills, trouble_of, trouble_of_exit
+from foresight.compute.claim import is_claimed
 from foresight.compute.executors import EXECUTORS
 from foresight.compute.fork_server import Child, ForkServer, ServerGoneError
 from foresight.compute.journal import read_journal
@@ -98,6 +99,7 @@ class LocalBackend:
 
     name = "local"
     rates = rates.LOCAL
+    poll_s = 0.25
 
     def __init__(
         self,
@@ -108,7 +110,7 @@ class LocalBackend:
         preload: Sequence[str] = PRELOAD,
     ) -> None:
         """`slots`: calls at once over all runs on this home; as many as there are processors if not given."""
-        self._home = Home(home.root.resolve())
+        self._home = home.resolved()
         self._slots = Slots(self._home, slots or os.cpu_count() or 1)
         self._executors = dict(executors)
         self._server = ForkServer(preload, ENVIRONMENT)
@@ -189,6 +191,18 @@ class LocalBackend:
             settle(self._home, entry, _CANCELLED)
         while self.attach(call_id) == "running":  # its owner sees it die and tidies up
             time.sleep(_LOOK_S)
+
+    def wait_for_claims(self, fingerprints: Sequence[str], check: Callable[[], None]) -> None:
+        while any(is_claimed(self._home, fingerprint) for fingerprint in fingerprints):
+            check()
+            time.sleep(self.poll_s)
+
+    def link(self, call_id: str) -> str:
+        return ""
+
+    def let_go(self, run_id: str) -> None:
+        """Local work stops with its run."""
+        ledger.request_cancel(self._home, run_id)
 
     def close(self) -> None:
         """Cancel what still runs and end the fork server. Nothing is left behind. Idempotent."""

@@ -44,11 +44,12 @@ def read_lines(path: Path, cursor: int, end: int, began: Sequence[Began], *, end
 
 def _lines(data: bytes, offset: int, began: Sequence[Began]) -> Iterator[LogLine]:
     for raw in data.removesuffix(b"\n").split(b"\n") if data else ():
-        yield _line(raw, _label(offset, began))
+        yield parse_line(raw, _label(offset, began))
         offset += len(raw) + 1
 
 
-def _line(raw: bytes, step: str | None) -> LogLine:
+def parse_line(raw: bytes, step: str | None) -> LogLine:
+    """One line of a log, without its end: what a person can read of it, or a progress report."""
     text = raw[:MAX_LINE].decode(errors="replace")
     if len(raw) > MAX_LINE:
         text += f" … ({len(raw)} bytes)"

@@ -18,6 +18,7 @@ from foresight.compute.gpus import CPU, gpu_class
 from foresight.compute.request import Job
 from foresight.compute.step import Resources, Step
 from foresight.data.manifest import DataSpec, Manifest, find
+from foresight.elsewhere import is_where, left_elsewhere, planned_from
 from foresight.errors import UserError
 from foresight.features.points import extraction_identity
 from foresight.files import sha256_file
@@ -108,17 +109,17 @@ def plan_steps(job: Job, home: Home, run_id: str) -> StepPlan:
 
     Raises `Unprepared` where a model or a data set is missing, so that its identity is not known yet.
     """
-    specs = model_specs(job)
+    specs, place = model_specs(job), planned_from(home, job.request.compute)
     identities = {}
     for role, spec in specs.items():
         try:
-            identities[role] = identity(spec, home)
+            identities[role] = identity(spec, place)
         except UserError as error:
             raise Unprepared(str(error)) from error
     data = data_specs(job)
     manifests = {}
     for name, data_spec in data.items():
-        manifest = find(data_spec, home)
+        manifest = find(data_spec, place)
         if manifest is None:
             raise Unprepared(f"data set {name}")
         manifests[name] = manifest
@@ -265,8 +266,14 @@ def versions(*libraries: str) -> dict[str, str]:
 
 
 def is_sound(record: Record, home: Home, *, thorough: bool) -> bool:
-    """Whether every artifact is there with its size, and with `thorough` its hash too."""
+    """Whether every artifact is there with its size, and with `thorough` its hash too.
+
+    Of one that stayed on a volume nothing can be said here; where it is read, it is verified.
+    """
+    elsewhere = left_elsewhere(home, record.fingerprint)
     for artifact in record.artifacts:
+        if artifact.path in elsewhere:
+            continue
         path = home.root / artifact.path
         try:
             if path.stat().st_size != artifact.size_bytes or (thorough and sha256_file(path) != artifact.sha256):
@@ -290,9 +297,10 @@ def changed_since_read(plan: StepPlan, home: Home) -> dict[str, str]:
     return {fp: noted[fp][1] for fp in present if sha256_file(home.record(fp)) != noted[fp][0]}
 
 
-def withdraw_broken(plan: StepPlan, home: Home) -> list[str]:
+def withdraw_broken(plan: StepPlan, home: Home, compute: str = "local") -> list[str]:
     """Move aside records that cannot be read, were changed, or whose artifacts are damaged. Returns a line for each.
 
+    So too what is needed by a step that runs on `compute` and lies elsewhere: features do not travel.
     What the steps that will run read is checked by hash; everything else by size, so that a plan with nothing to do
     stays fast (`results verify` hashes it all).
     """
@@ -308,7 +316,12 @@ def withdraw_broken(plan: StepPlan, home: Home) -> list[str]:
         else:
             if step.fingerprint in changed:
                 reason = f"its record was changed after run {changed[step.fingerprint]} had read it"
-            elif record is None or is_sound(record, home, thorough=step.fingerprint in needed):
+            elif record is None:
+                continue
+            elif step.fingerprint in needed and not is_where(record, home, compute):
+                where = "on Modal's volume" if compute == "local" else "on this machine"
+                reason = f"its features lie {where}, and what needs them runs elsewhere ({compute})"
+            elif is_sound(record, home, thorough=step.fingerprint in needed):
                 continue
             else:
                 reason = "an artifact of it is missing or damaged"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import subprocess
 from functools import cache
@@ -19,6 +20,7 @@ LIBRARIES = (
 
 _ROOT = Path(__file__).resolve().parents[2]
 _GIT_TIMEOUT_S = 20.0
+_COMMIT, _DIRTY = "FORESIGHT_GIT_COMMIT", "FORESIGHT_GIT_DIRTY"
 
 
 def provenance_of(step: Step) -> Provenance:
@@ -46,13 +48,21 @@ def provenance_of(step: Step) -> Provenance:
 def checkout() -> tuple[str | None, bool | None]:
     """The commit of the checkout that this code runs from and whether it was changed since; None outside of one.
 
-    The package must be part of the checkout: an environment inside some other repository is not that repository.
+    The package must be part of the checkout: an environment inside some other repository is not that repository. In a
+    container there is none, and the environment says what it was deployed from.
     """
+    if _COMMIT in os.environ:
+        return os.environ[_COMMIT], {"yes": True, "no": False}.get(os.environ[_DIRTY])
     if _git("ls-files", "--error-unmatch", str(Path(__file__).resolve())) is None:
         return None, None
     commit = _git("rev-parse", "HEAD")
     status = _git("status", "--porcelain")
     return commit, None if status is None else bool(status)
+
+
+def deployed_as(commit: str | None, dirty: bool | None) -> dict[str, str]:
+    """Environment variables by which `checkout` knows, in a container, what was deployed there."""
+    return {} if commit is None else {_COMMIT: commit, _DIRTY: {True: "yes", False: "no", None: "unknown"}[dirty]}
 
 
 def _git(*arguments: str) -> str | None:

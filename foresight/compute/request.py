@@ -59,19 +59,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}."
 
 
-def resolve(request: RunRequest, *, starts: bool = True) -> Job:
-    """Raise `UserError` on anything that cannot be run as asked; read only the plan, import nothing heavy.
-
-    `starts`: whether something is to be started; if not, it is only to be thought through.
-    """
+def resolve(request: RunRequest) -> Job:
+    """Raise `UserError` on anything that cannot be run as asked; read only the plan, import nothing heavy."""
     plan, profile = load_plan_and_profile(Path(request.plan) if request.plan else None, request.profile)
     if request.compute not in COMPUTES:
         raise UserError(f"Unknown compute '{request.compute}'. {did_you_mean(request.compute, COMPUTES)}")
-    if request.compute == "modal" and starts:
-        raise UserError(
-            "--compute modal is not part of this version: GPU calls through Modal are still being built. "
-            "Use --compute local, which runs the same steps in processes of this machine."
-        )
     if request.gpu is not None:
         gpu_class(request.gpu)
         if request.compute == "local":

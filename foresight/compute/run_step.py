@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -42,6 +42,10 @@ def steps_to_json(call: Call) -> list[dict[str, Any]]:
     return [{**step.to_json(), "fingerprint": step.fingerprint} for step in call.steps]
 
 
+def _on_disk() -> None:
+    """What is written is there."""
+
+
 def run_call(
     steps_json: Sequence[Mapping[str, Any]],
     home: Home,
@@ -52,13 +56,17 @@ def run_call(
     claims: TryClaim | None = None,
     usd_per_second: float = 0.0,
     echo: bool = False,
+    commit: Callable[[], None] = _on_disk,
+    attempts_elsewhere: Mapping[str, int] | None = None,
 ) -> list[StepOutcome]:
     """Run the steps, in order, and say how each ended, in the same order.
 
     `steps_json` is from `steps_to_json`. `claims` says where claims lie, if not in files under `home`. `echo` shows on
-    stdout what goes to the call's log, `ledger/<run-id>/<call-id>.log`.
+    stdout what goes to the call's log, `ledger/<run-id>/<call-id>.log`. `commit` is called whenever something has been
+    written that a dead worker should not take with it, where a file on disk alone does not outlive it.
+    `attempts_elsewhere`: fingerprint -> the highest number of an attempt that was made on another machine.
     """
-    home = Home(home.root.resolve())  # a handler may change the working directory
+    home = home.resolved()
     outcomes: dict[str, StepOutcome] = {}
     try:
         with (
@@ -66,7 +74,10 @@ def run_call(
             captured(ledger.call_file(home, run_id, call_id, ".log"), echo=echo) as log,
         ):
             claims = claims or partial(try_claim, home)
-            work = _Work(home, call_id, run_id, executors, claims, usd_per_second, log, journal, outcomes)
+            numbers = attempts_elsewhere or {}
+            work = _Work(
+                home, call_id, run_id, executors, claims, usd_per_second, log, journal, outcomes, commit, numbers
+            )
             for together, group in groupby(steps_json, key=lambda step: step["kind"] in TOGETHER):
                 for steps in [list(group)] if together else [[step] for step in group]:
                     work.run(steps)
@@ -102,10 +113,13 @@ class _Work:
         log: CapturedLog,
         journal: JournalWriter,
         outcomes: dict[str, StepOutcome],
+        commit: Callable[[], None],
+        attempts_elsewhere: Mapping[str, int],
     ) -> None:
         self._home, self._call_id, self._run_id = home, call_id, run_id
         self._executors, self._claims, self._usd_per_second = executors, claims, usd_per_second
         self._log, self._journal, self._outcomes = log, journal, outcomes
+        self._commit, self._attempts_elsewhere = commit, attempts_elsewhere
 
     def run(self, steps_json: Sequence[Mapping[str, Any]]) -> None:
         """Run steps that share an executor's call."""
@@ -132,7 +146,7 @@ class _Work:
         require_identity(step, self._home)
         claim = self._claims(stated, Holder.here(self._call_id, self._run_id))
         if isinstance(claim, Holder):
-            self._end(StepOutcome(stated, "claimed_elsewhere", error=f"{claim} works on it"))
+            self._end(StepOutcome(stated, "claimed_elsewhere", error=f"{claim} works on it", holder=claim.call_id))
             return
         try:
             crash_points.reached("claimed")
@@ -148,14 +162,21 @@ class _Work:
                 usd_per_second=self._usd_per_second,
                 device=step.resources.device,
                 adjustments=step.work.get("adjustments", ()),
-                log_path=self._log.path.relative_to(self._home.root).as_posix(),
+                log_path=self._log_path(),
                 log_offset=self._log.offset(),
+                above=self._attempts_elsewhere.get(stated, 0),
             )
+            self._commit()
         except BaseException:
             claim.release()
             raise
         crash_points.reached("attempt opened")
         taken[stated] = _Taken(step, claim, attempt)
+
+    def _log_path(self) -> str:
+        """Relative to the home where it lies inside."""
+        path, root = self._log.path, self._home.root
+        return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
     def _is_recorded(self, step: Step) -> bool:
         record = finished(self._home, step.fingerprint, step.work.get("refresh"))
@@ -197,6 +218,7 @@ class _Work:
             artifacts_dir=taken.attempt.artifacts(self._home),
             device=taken.step.resources.device,
             progress=print_progress,
+            saved=self._commit,
         )
 
     def _publish(self, taken: _Taken, output: StepOutput, meter: Meter) -> None:
@@ -206,6 +228,7 @@ class _Work:
         usage = meter.lap()
         record = publish(self._home, taken.step, taken.attempt, output, usage)
         close_finished(self._home, taken.attempt, self._log.offset())
+        self._commit()
         self._end(StepOutcome(record.fingerprint, "completed", attempt=record.attempt, seconds=usage.seconds))
         taken.claim.release()
 
@@ -223,6 +246,7 @@ class _Work:
             seconds=seconds,
             log_end=self._log.offset(),
         )
+        self._commit()
         fingerprint, number = taken.step.fingerprint, taken.attempt.number
         outcome = StepOutcome(fingerprint, "failed", trouble.cause, trouble.error, trouble.retryable, number, seconds)
         self._end(outcome)

@@ -53,7 +53,7 @@ def execute_many(
     for number, group in enumerate(groups):
         context = context_of[group[0].fingerprint]
         session = sessions.setdefault(canonical_json(_model_key(group[0])), _Session.of(group[0], context))
-        _extract(group, session, partial(_report, context, number, len(groups)), finished, shard_items)
+        _extract(group, session, partial(_report, context, number, len(groups)), context.saved, finished, shard_items)
     for session in sessions.values():
         logger.info(session.summary)
 
@@ -116,6 +116,7 @@ def _extract(
     steps: Sequence[Step],
     session: _Session,
     progress: Callable[[float, str], None],
+    saved: Callable[[], None],
     finished: Callable[[Step, StepOutput], None],
     shard_items: int,
 ) -> None:
@@ -145,6 +146,7 @@ def _extract(
         features = session.features(dataset.images[items.start : items.stop], points, side, batch_size, dataset.fps)
         for step in lacking:
             writers[step.fingerprint].write(shard, features[step.identity["point"]])
+        saved()
         progress(done / len(shards), f"{session.spec.role} {' '.join(points)}: {items.stop} of {len(dataset)} images")
         finish_complete()
 

@@ -23,6 +23,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.numpy import save
 
+from foresight.elsewhere import VOLUME, left_elsewhere
 from foresight.errors import StepFailed, UserError
 from foresight.files import sha256_bytes, sha256_file, write_atomic
 from foresight.home import Home
@@ -185,6 +186,11 @@ def open_features(home: Home, fingerprint: str, *, verify: bool = False) -> Feat
     try:
         manifest = FeatureManifest.model_validate_json((folder / MANIFEST).read_text())
     except FileNotFoundError:
+        if left_elsewhere(home, fingerprint):
+            raise UserError(
+                f"The features {fingerprint[:12]}… lie on Modal's volume {VOLUME} and not here. "
+                f"`modal volume get {VOLUME} features/{fingerprint} {home.features}` fetches them."
+            ) from None
         raise UserError(f"There are no features in {folder}. Their extraction did not finish. {_REMEDY}") from None
     for shard in manifest.shards:
         path = folder / shard.file

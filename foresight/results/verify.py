@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from foresight.compute.fingerprint import fingerprint_of
+from foresight.elsewhere import left_elsewhere
 from foresight.errors import UserError
 from foresight.features.store import open_features
 from foresight.files import sha256_file
@@ -90,7 +91,10 @@ def record_problems(home: Home, record: Record, all_runs: Sequence[Run]) -> Iter
         if all(run.record_sha256[record.fingerprint] != seen for run in known):
             what = f"was changed after run {known[-1].run_id} had read it"
             yield _problem(home, path, what, "Restore it, or delete it and run the experiment again.")
+    elsewhere = left_elsewhere(home, record.fingerprint)
     for artifact in record.artifacts:
+        if artifact.path in elsewhere:
+            continue
         file = home.root / artifact.path
         if not file.is_file():
             yield _problem(home, file, f"missing, though {record.label} made it", AGAIN)

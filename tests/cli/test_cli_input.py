@@ -26,7 +26,6 @@ PACKAGED = Path(__file__).parents[2] / "foresight" / "plan" / "research_plan.yam
         (["run", "c2"], "--stub-mode"),
         (["run", "c1", "--profile", "tinny"], "tiny"),
         (["run", "c1", "--compute", "moon"], "Unknown compute"),
-        (["run", "c1", "--compute", "modal"], "not part of this version"),
         (["run", "c1", "--gpu", "B9"], "Unknown GPU"),
         (["run", "c1", "--budget", "-2"], "more than 0"),
         (["run", "c1", "--seeds", "0"], "at least 1"),

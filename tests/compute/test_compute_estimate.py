@@ -16,7 +16,7 @@ from foresight.home import Home
 
 
 def _estimate(home: Home, **request) -> Estimate:
-    return estimate(resolve(RunRequest(compute="modal", **request), starts=False), home, rates.TABLE)
+    return estimate(resolve(RunRequest(compute="modal", **request)), home, rates.TABLE)
 
 
 @pytest.fixture
@@ -103,4 +103,4 @@ def test_another_class_is_for_steps_on_a_gpu_only(tmp_path: Path):
 )
 def test_a_class_that_does_not_fit_is_refused(profile: str, gpu: str, said: str):
     with pytest.raises(UserError, match=said):
-        resolve(RunRequest(("c1",), profile=profile, compute="modal", gpu=gpu), starts=False)
+        resolve(RunRequest(("c1",), profile=profile, compute="modal", gpu=gpu))

@@ -1,0 +1,378 @@
+"""ModalBackend: calls run in containers of the deployed app, and outlive whoever submitted them.
+
+What is spawned is written in the ledger with Modal's id of it, and from then on any process of this home can follow
+it: the next run, a retry, a cancel hook, the sweep. Between the spawn and that entry a crash loses the id, but not the
+work: the container has claimed its steps (`modal_claims`), and who asks for them again finds the claim and attaches to
+that call, also from another home.
+
+Three kinds of trouble are kept apart. That Modal cannot be reached says nothing about a call: it is followed again as
+soon as Modal answers, for as long as `UNREACHABLE_S`, and nothing is started meanwhile. That a container was taken away
+is Modal's own business: the same call goes on in another. Only the end of a call is an outcome, and what it recorded
+counts even then.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import modal
+
+from foresight.compute import crash_points, ledger
+from foresight.compute.attempt import OpenAttempt, attempt_numbers, close_failed, close_finished
+from foresight.compute.backend import Call, CallState, LogLine, StepOutcome
+from foresight.compute.causes import Trouble
+from foresight.compute.ledger import CallEntry, StepEntry
+from foresight.compute.modal_claims import live_holder
+from foresight.compute.modal_log import RemoteLog
+from foresight.compute.modal_names import APP, ON_CPU, ON_GPU
+from foresight.compute.modal_trouble import FATAL, TRANSPORT, refusal_of, trouble_of_call
+from foresight.compute.modal_volume import bring_attempts, bring_home, open_attempts, remote_record
+from foresight.compute.process import Process
+from foresight.compute.rates import TABLE, Rates
+from foresight.compute.run_step import steps_to_json
+from foresight.errors import StepFailed
+from foresight.home import Home
+
+UNREACHABLE_S = 3600.0
+"""How long a call is followed while Modal does not answer. Then the run gives up on it; the call may go on there."""
+
+GRACE_S = 120
+"""Added to the time limits of a call's attempts: for starting Python and for writing down how it ended."""
+
+LONGEST_S = 24 * 3600  # that a call may have on Modal
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Followed:
+    """A call that this process follows."""
+
+    entry: CallEntry
+    handle: modal.FunctionCall
+    log: RemoteLog
+    result: dict[str, Any] | None = None  # what the container returned
+    trouble: Trouble | None = None  # why it ended otherwise
+    outcomes: list[StepOutcome] | None = None  # once it has ended and its results are home
+    cancel_wanted: bool = False
+    cancel_sent: bool = False
+    unreachable_since: float | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def id(self) -> str:
+        return self.entry.call_id
+
+
+class ModalBackend:
+    """Implements `backend.Backend`. Safe from many threads."""
+
+    name = "modal"
+    poll_s = 1.0
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        rates: Rates = TABLE,
+        unreachable_s: float = UNREACHABLE_S,
+    ) -> None:
+        self._home = home.resolved()
+        self.rates = rates
+        self._unreachable_s = unreachable_s
+        self._calls: dict[str, _Followed] = {}
+        self._letting_go = threading.Event()
+
+    # ------------------------------------------------------------------ starting, or finding what was started
+
+    def submit(self, call: Call, *, run_id: str) -> str:
+        """Attach to a live call that works on one of these steps, or spawn one. Waits while Modal cannot be reached."""
+        since: float | None = None
+        while True:
+            self._require_wanted(run_id)
+            try:
+                followed = self._of_this_home(call, run_id) or self._of_another_home(call, run_id)
+                crash_points.reached("looked for a live call")
+                return (followed or self._spawn(call, run_id)).id
+            except FATAL as error:
+                raise StepFailed(str(refusal_of(error)), cause="needs", retryable=False) from error
+            except TRANSPORT as error:
+                since = since or time.monotonic()
+                self._require_patience(since, error)
+                self._letting_go.wait(self.poll_s)
+
+    def _of_this_home(self, call: Call, run_id: str) -> _Followed | None:
+        wanted = {step.fingerprint for step in call.steps}
+        for entry in reversed(ledger.list_calls(self._home)):
+            is_open = entry.backend == self.name and entry.state != "ended"
+            if not is_open or not wanted & {step.fingerprint for step in entry.steps}:
+                continue
+            if ledger.cancel_requested(self._home, entry.run_id, entry.call_id):
+                stop(entry)
+                ledger.update_call(self._home, entry.run_id, entry.call_id, state="ended", ended_at=ledger.now())
+                continue
+            logger.info("attached to %s of run %s", entry.call_id, entry.run_id)
+            return self._take_over(entry, run_id)
+        return None
+
+    def _of_another_home(self, call: Call, run_id: str) -> _Followed | None:
+        for step in call.steps:
+            holder = live_holder(step.fingerprint)
+            if holder is None:
+                continue
+            logger.info("attached to %s of run %s, which another home submitted", holder.call_id, holder.run_id)
+            return self._enter(call, holder.call_id, run_id, foreign=True)
+        return None
+
+    def _spawn(self, call: Call, run_id: str) -> _Followed:
+        resources = call.resources
+        function = modal.Function.from_name(APP, ON_CPU if resources.device == "cpu" else ON_GPU).with_options(
+            gpu=None if resources.device == "cpu" else resources.device,
+            memory=math.ceil(resources.memory_gb * 1024),
+            timeout=min(math.ceil(resources.timeout_s) + GRACE_S, LONGEST_S),
+        )
+        fingerprints = [step.fingerprint for step in call.steps]
+        payload = {
+            "steps": steps_to_json(call),
+            "run_id": run_id,
+            "home_id": self._home.id,
+            "usd_per_second": self.rates.usd_per_second(call.resources),
+            "attempts": {fp: max(attempt_numbers(self._home, fp), default=0) for fp in fingerprints},
+        }
+        handle = function.spawn(payload)
+        crash_points.reached("spawned")
+        followed = self._enter(call, handle.object_id, run_id, foreign=False)
+        crash_points.reached("in the ledger")
+        return followed
+
+    def _enter(self, call: Call, call_id: str, run_id: str, *, foreign: bool) -> _Followed:
+        handle = modal.FunctionCall.from_id(call_id)
+        entry = CallEntry(
+            call_id=call_id,
+            run_id=run_id,
+            backend=self.name,
+            steps=tuple(StepEntry(label=step.label, fingerprint=step.fingerprint) for step in call.steps),
+            state="running",
+            owner=Process.current(),
+            submitted_at=ledger.now(),
+            device=call.resources.device,
+            usd_per_second=0.0 if foreign else self.rates.usd_per_second(call.resources),
+            link=handle.get_dashboard_url(),
+            deadline_s=call.resources.deadline_s,
+            foreign=foreign,
+        )
+        ledger.write_call(self._home, entry)
+        return self.follow(entry)
+
+    def _take_over(self, entry: CallEntry, run_id: str) -> _Followed:
+        """Follow a call of this home from here on, as part of `run_id`."""
+        own = entry.model_copy(update={"run_id": run_id, "owner": Process.current()})
+        if entry.run_id != run_id:
+            own = own.model_copy(update={"log_cursor": 0})  # the new run's log shows all of it
+        ledger.write_call(self._home, own)
+        if entry.run_id != run_id and not (entry.owner and entry.owner.is_alive()):
+            ledger.update_call(self._home, entry.run_id, entry.call_id, state="ended", ended_at=ledger.now())
+        return self.follow(own)
+
+    def follow(self, entry: CallEntry) -> _Followed:
+        """A call that the ledger knows, from here on."""
+        handle = modal.FunctionCall.from_id(entry.call_id)
+        followed = _Followed(entry, handle, RemoteLog(handle, datetime.fromisoformat(entry.submitted_at)))
+        self._calls[entry.call_id] = followed
+        return followed
+
+    def _require_wanted(self, run_id: str) -> None:
+        if ledger.cancel_requested(self._home, run_id):
+            raise StepFailed("cancelled before it was started", cause="cancelled", retryable=False)
+        if self._letting_go.is_set():
+            raise StepFailed("not started: the run was interrupted", cause="cancelled", retryable=False)
+
+    def _require_patience(self, since: float, error: Exception) -> None:
+        waited = time.monotonic() - since
+        if waited > self._unreachable_s:
+            raise StepFailed(
+                f"Modal could not be reached for {waited / 60:.0f} minutes ({type(error).__name__}: {error}). "
+                "What runs there goes on; start the same run again to attach to it.",
+                cause="lost",
+                retryable=False,
+            )
+
+    # ------------------------------------------------------------------ following
+
+    def attach(self, call_id: str) -> CallState:
+        followed = self._followed(call_id)
+        return "finished" if followed.outcomes is not None else self.poll(call_id, 0.0)
+
+    def poll(self, call_id: str, timeout_s: float) -> CallState:
+        """Raises `StepFailed` if Modal could not be reached for too long, or the run lets go of its calls."""
+        followed = self._followed(call_id)
+        began = time.monotonic()
+        with followed.lock:
+            if followed.outcomes is not None:
+                return "finished"
+            if self._letting_go.is_set():
+                raise StepFailed("goes on on Modal: the run was interrupted", cause="lost", retryable=False)
+            try:
+                if followed.cancel_wanted and not followed.cancel_sent:
+                    self._send_cancel(followed)
+                if self._has_ended(followed, timeout_s):
+                    self._settle(followed)
+                followed.unreachable_since = None
+            except TRANSPORT as error:
+                followed.unreachable_since = followed.unreachable_since or began
+                self._require_patience(followed.unreachable_since, error)
+                self._letting_go.wait(max(0.0, timeout_s - (time.monotonic() - began)))
+        return "running" if followed.outcomes is None else "finished"
+
+    def _has_ended(self, followed: _Followed, timeout_s: float) -> bool:
+        if followed.result is not None or followed.trouble is not None:
+            return True
+        try:
+            followed.result = followed.handle.get(timeout=timeout_s)
+        except TimeoutError:  # the builtin one: not yet
+            late = self._overdue(followed.entry)
+            if late is not None:
+                self._send_cancel(followed)
+                followed.trouble = late
+        except TRANSPORT:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a call can end with
+            followed.trouble = trouble_of_call(error, asked_to_cancel=self._cancel_asked(followed))
+        return followed.result is not None or followed.trouble is not None
+
+    def _overdue(self, entry: CallEntry) -> Trouble | None:
+        age_s = (datetime.now(UTC) - datetime.fromisoformat(entry.submitted_at)).total_seconds()
+        if entry.foreign or entry.deadline_s is None or age_s <= entry.deadline_s:
+            return None
+        return Trouble(
+            "timeout",
+            f"not finished {age_s:.0f} s after it was submitted, and its deadline is {entry.deadline_s:g} s, waiting "
+            f"for a machine and restarts included; it was cancelled. {entry.link} tells which of them it was. "
+            "Raise deadline_s in the plan or the profile, or choose a GPU class that is easier to get",
+        )
+
+    def _settle(self, followed: _Followed) -> None:
+        """Bring home what it recorded, close at home what it left open, and say how each step ended."""
+        entry = followed.entry
+        said = {each["fingerprint"]: StepOutcome(**each) for each in (followed.result or {}).get("outcomes", [])}
+        trouble = followed.trouble or Trouble("lost", "its container did not say how it ended", retryable=True)
+        outcomes = [self._outcome(entry, step.fingerprint, said.get(step.fingerprint), trouble) for step in entry.steps]
+        crash_points.reached("results home")
+        ledger.update_call(self._home, entry.run_id, entry.call_id, state="ended", ended_at=ledger.now())
+        followed.outcomes = outcomes
+
+    def _outcome(self, entry: CallEntry, fingerprint: str, said: StepOutcome | None, trouble: Trouble) -> StepOutcome:
+        found = remote_record(fingerprint)
+        bring_attempts(self._home, fingerprint)
+        if found is not None:
+            bring_home(self._home, *found)
+        for content in open_attempts(self._home, fingerprint, entry.call_id):
+            attempt = OpenAttempt.model_validate(content)
+            if found is not None and found[0].attempt == attempt.number:
+                close_finished(self._home, attempt)
+            else:
+                seconds = (datetime.now(UTC) - datetime.fromisoformat(attempt.started_at)).total_seconds()
+                close_failed(self._home, attempt, cause=trouble.cause, error=trouble.error, seconds=max(0.0, seconds))
+        if said is not None and (said.status != "completed" or found is not None):
+            return said
+        if said is None and found is not None:
+            return StepOutcome(fingerprint, "completed", attempt=found[0].attempt, seconds=found[0].usage.seconds)
+        if said is not None:
+            trouble = Trouble("lost", "its container finished it, and the volume has no record of it", retryable=True)
+        return StepOutcome(fingerprint, "failed", trouble.cause, trouble.error, trouble.retryable)
+
+    def outcome(self, call_id: str) -> Sequence[StepOutcome]:
+        """Raises `ValueError` while the call runs."""
+        outcomes = self._followed(call_id).outcomes
+        if outcomes is None:
+            raise ValueError(f"call {call_id} is still running")
+        return outcomes
+
+    def logs(self, call_id: str, cursor: int) -> tuple[Sequence[LogLine], int]:
+        """The new lines. What was shown before `cursor`, by whatever process, is not shown again."""
+        followed = self._followed(call_id)
+        try:
+            at = max(cursor, followed.entry.log_cursor)
+            ended, complete = followed.outcomes is not None, followed.result is not None
+            lines, shown = followed.log.read(at, ended=ended, complete=complete)
+        except (*TRANSPORT, modal.exception.Error) as error:
+            logger.debug("the log of %s cannot be read now: %s", call_id, error)
+            return [], cursor
+        if shown > followed.entry.log_cursor:
+            entry = followed.entry
+            followed.entry = ledger.update_call(self._home, entry.run_id, entry.call_id, log_cursor=shown)
+        return lines, shown
+
+    # ------------------------------------------------------------------ stopping, or letting go
+
+    def cancel(self, call_id: str) -> None:
+        """Stop the call, unless somebody else wants it too: another home submitted it, or another run follows it."""
+        followed = self._followed(call_id)
+        ledger.request_cancel(self._home, followed.entry.run_id, call_id)
+        if followed.entry.foreign or self._others_follow(followed.entry):
+            cancelled = "no longer followed: another run wants it too, so the call itself goes on"
+            followed.outcomes = [
+                StepOutcome(step.fingerprint, "failed", "cancelled", cancelled) for step in followed.entry.steps
+            ]
+            ledger.update_call(self._home, followed.entry.run_id, call_id, state="ended", ended_at=ledger.now())
+            return
+        followed.cancel_wanted = True
+        try:
+            self._send_cancel(followed)
+        except TRANSPORT as error:
+            logger.warning("the cancel of %s has not reached Modal yet (%s); it is sent again", call_id, error)
+
+    def link(self, call_id: str) -> str:
+        return self._followed(call_id).entry.link or ""
+
+    def let_go(self, run_id: str) -> None:
+        """Stop following; what runs goes on, and the ledger knows it."""
+        self._letting_go.set()
+        for followed in list(self._calls.values()):
+            if followed.outcomes is None:
+                ledger.update_call(self._home, followed.entry.run_id, followed.id, owner=None)
+
+    def wait_for_claims(self, fingerprints: Sequence[str], check: Callable[[], None]) -> None:
+        """`submit` attaches to whoever has them."""
+        check()
+
+    def warm_up(self) -> None:
+        """Nothing to do beforehand."""
+
+    def close(self) -> None:
+        """Nothing of it lives in this process."""
+
+    def _send_cancel(self, followed: _Followed) -> None:
+        stop(followed.entry)
+        followed.cancel_sent = True
+
+    def _cancel_asked(self, followed: _Followed) -> bool:
+        entry = followed.entry
+        return followed.cancel_sent or ledger.cancel_requested(self._home, entry.run_id, entry.call_id)
+
+    def _others_follow(self, entry: CallEntry) -> bool:
+        return any(
+            other.call_id == entry.call_id and other.run_id != entry.run_id and other.state != "ended"
+            and other.owner is not None and other.owner.is_alive()
+            and not ledger.cancel_requested(self._home, other.run_id, other.call_id)
+            for other in ledger.list_calls(self._home)
+        )  # fmt: skip
+
+    def _followed(self, call_id: str) -> _Followed:
+        found = self._calls.get(call_id)
+        return found if found is not None else self.follow(ledger.find_call(self._home, call_id))
+
+
+def stop(entry: CallEntry) -> None:
+    """Cancel a call on Modal, its container and all. Fine if it has ended. Raises what the client raises otherwise."""
+    try:
+        modal.FunctionCall.from_id(entry.call_id).cancel(terminate_containers=True)
+    except modal.exception.NotFoundError:
+        return

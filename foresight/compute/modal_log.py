@@ -1,0 +1,80 @@
+"""The log of a call on Modal, as lines of the flow run's log.
+
+Read by the client's own log API, a time range at a time. Ranges overlap by a few seconds, since lines of several
+streams may arrive out of order, and what was shown is remembered; the cursor (microseconds since 1970) is what another
+process goes on from. Entries are not lines: they are put together here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import modal
+
+from foresight.compute.backend import LogLine
+from foresight.compute.log_lines import parse_line
+from foresight.compute.modal_names import END_OF_LOG
+
+EVERY_S = 2.0
+OVERLAP = timedelta(seconds=5)
+LATE_S = 3.0
+"""How long the last lines of a call that said that it was over are waited for."""
+
+
+class RemoteLog:
+    """The lines of one call, each once."""
+
+    def __init__(self, handle: modal.FunctionCall, submitted_at: datetime) -> None:
+        self._handle = handle
+        self._from = submitted_at - timedelta(minutes=1)  # clocks differ
+        self._seen: dict[tuple[datetime, str, str], None] = {}
+        self._begun: dict[str, str] = defaultdict(str)  # stream → a line that has no end yet
+        self._next = 0.0
+        self._end_seen = False
+
+    def read(self, cursor: int, *, ended: bool, complete: bool) -> tuple[Sequence[LogLine], int]:
+        """The new lines after `cursor`, and the cursor after them. Asks Modal every 2 s at most, until it has `ended`.
+
+        `complete`: the call said all that it had to say, so its last line is on its way if it is not there.
+        """
+        if not ended and time.monotonic() < self._next:
+            return [], cursor
+        lines, cursor = self._fetch(cursor)
+        deadline = time.monotonic() + LATE_S
+        while complete and not self._end_seen and time.monotonic() < deadline:
+            time.sleep(0.25)
+            more, cursor = self._fetch(cursor)
+            lines += more
+        if ended:
+            lines += [parse_line(rest.encode(), None) for rest in self._begun.values() if rest]
+            self._begun.clear()
+        self._next = time.monotonic() + EVERY_S
+        return lines, cursor
+
+    def _fetch(self, cursor: int) -> tuple[list[LogLine], int]:
+        shown = datetime.fromtimestamp(cursor / 1e6, UTC)
+        fresh = not self._seen
+        lines: list[LogLine] = []
+        newest = cursor
+        since = max(self._from, shown - OVERLAP) if cursor else self._from
+        for entry in self._handle.logs.fetch(since=since, until=datetime.now(UTC) + timedelta(minutes=1)):
+            key = (entry.timestamp, entry.source, entry.message)
+            if key in self._seen:
+                continue
+            self._seen[key] = None
+            if fresh and cursor and entry.timestamp <= shown:  # another process showed it
+                self._end_seen |= entry.message.startswith(END_OF_LOG)
+                continue
+            newest = max(newest, int(entry.timestamp.timestamp() * 1e6))
+            lines += self._lines("/".join([entry.source, *entry.context_ids]), entry.message)
+        old = datetime.fromtimestamp(newest / 1e6, UTC) - 2 * OVERLAP
+        self._seen = {key: None for key in self._seen if key[0] >= old}
+        return lines, newest
+
+    def _lines(self, stream: str, text: str) -> list[LogLine]:
+        *whole, self._begun[stream] = (self._begun[stream] + text).split("\n")
+        self._end_seen |= any(line.startswith(END_OF_LOG) for line in whole)
+        return [parse_line(line.encode(), None) for line in whole if not line.startswith(END_OF_LOG)]

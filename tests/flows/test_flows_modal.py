@@ -1,0 +1,271 @@
+"""`--compute modal` as a user types it: flows, the real client, the real container entrypoint, a team's own package."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from modal_plane.control import PlaneControl
+from modal_plane.fixture import running_plane
+from remote import CHECKOUT, HERE, deploy
+
+from flows.cancellation import stop_remote_calls
+from flows.sweep_orphans import sweep_orphans
+from foresight.compute import ledger
+from foresight.home import Home
+
+EXAMPLE = CHECKOUT / "examples" / "own_plan"
+DEADLINE_S = 120
+
+PLAN = """
+version: 1
+profiles: profiles.yaml
+experiments:
+  - id: t1-held
+    short: t1
+    title: Held
+    kind: claim
+    phase: 1
+    question: Does it go on?
+    sub_experiments:
+      - {id: t_a, title: Held, aim: Wait., handler: "remote_handlers:work"}
+    criteria:
+      - {name: accuracy, sub_experiment: t_a, metric: accuracy, direction: higher, target: 0.9, acceptable: 0.7,
+         failure: 0.5, arm: mean}
+"""
+
+PROFILES = """
+version: 1
+profiles:
+  - name: tiny
+    rank: 1
+    moves_gates: false
+    description: A toy.
+    models: {}
+    data: {}
+    sub_experiments:
+      t_a: {parameters: {name: held, folder: FOLDER, held: true}}
+    seeds: SEEDS
+    split: {train: 0.6, validation: 0.15, test: 0.25}
+    resources:
+      extract: {device: cpu, timeout_s: 600, deadline_s: 900, memory_gb: 1}
+      sub_experiment: {device: cpu, timeout_s: 600, deadline_s: 900, memory_gb: 1}
+"""
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlaneControl]:
+    with running_plane(tmp_path_factory.mktemp("plane")) as control:
+        done = deploy(control.environment, "remote_handlers,colours", os.pathsep.join([str(HERE), str(EXAMPLE)]))
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield control
+
+
+@dataclass
+class User:
+    """Somebody at a shell, with a home and a folder in which the handler notes what it does."""
+
+    plane: PlaneControl
+    folder: Path
+    environment: dict[str, str]
+
+    @property
+    def home(self) -> Home:
+        return Home(self.folder / "home")
+
+    def start(self, *arguments: str, home: str = "home") -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "foresight", *arguments],
+            env={**self.environment, "FORESIGHT_HOME": str(self.folder / home)}, cwd=self.folder, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+
+    def run(self, *arguments: str, home: str = "home") -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments, home=home)
+        out, err = process.communicate(timeout=DEADLINE_S)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def held(self, seeds: int = 1) -> list[str]:
+        """The command that runs the handler that waits."""
+        (self.folder / "plan.yaml").write_text(PLAN)
+        profiles = PROFILES.replace("FOLDER", str(self.folder)).replace("SEEDS", str(list(range(seeds))))
+        (self.folder / "profiles.yaml").write_text(profiles)
+        return ["run", "t1", "--plan", "plan.yaml", "--compute", "modal"]
+
+    def noted(self, what: str) -> list[str]:
+        path = self.folder / what
+        return path.read_text().split() if path.exists() else []
+
+    def began(self, times: int = 1) -> None:
+        self.plane.until(lambda: len(self.noted("began")) >= times, DEADLINE_S, f"{times} at work")
+
+    def in_ledger(self, calls: int = 1) -> list[ledger.CallEntry]:
+        return self.plane.until(lambda: len(found := ledger.list_calls(self.home)) >= calls and found, 30.0)
+
+    def submitted(self) -> list[dict]:
+        """The calls of this user's handler, by the plane's own count."""
+        mine = [call for call in self.plane.calls("run_on_cpu") if str(self.folder) in json.dumps(call["args"])]
+        return sorted(mine, key=lambda call: call["created_at"])
+
+
+@pytest.fixture
+def user(plane: PlaneControl, tmp_path: Path, api_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MODAL_"))}
+    own = {
+        "PREFECT_API_URL": api_url,
+        "PYTHONPATH": os.pathsep.join(map(str, [CHECKOUT, HERE, EXAMPLE])),
+        "DO_NOT_TRACK": "1",
+        **plane.environment,
+    }
+    monkeypatch.setenv("FORESIGHT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PREFECT_API_URL", api_url)
+    made = User(plane, tmp_path, {**kept, **own})
+    yield made
+    for call in made.submitted():
+        if call["state"] != "done":
+            plane.cancel(call["id"])
+
+
+def test_a_teams_own_plan_gives_on_modal_what_it_gives_here(user: User) -> None:
+    """The example of examples/own_plan, with its package: every number the same, and none of the data here."""
+    plan = ["run", "x1", "--plan", str(EXAMPLE / "plan.yaml")]
+    there = user.run(*plan, "--compute", "modal", home="there")
+    assert there.returncode == 0, there.stderr
+    assert "on Modal: https://modal.com/id/fc-" in there.stderr
+    assert "6 colours learnt from 72 pictures" in there.stderr  # the container's own line
+    here = user.run(*plan, home="here")
+    assert here.returncode == 0, here.stderr
+
+    def results(home: str) -> dict:
+        return yaml.safe_load((user.folder / home / "results/x1-colour-from-the-mean/results.yaml").read_text())
+
+    assert (
+        results("there")["results"]["experiments"]["x1_1"]["metrics"]
+        == (results("here")["results"]["experiments"]["x1_1"]["metrics"])
+    )
+    assert results("there")["criteria"] == results("here")["criteria"]
+    assert not list((user.folder / "there").rglob("images.npy"))
+    assert user.run("results", "verify", home="there").returncode == 0
+    again = user.run(*plan, "--compute", "modal", home="there")
+    assert "Nothing to do" in again.stdout
+
+
+def test_ctrl_c_detaches_and_cancel_stops(user: User) -> None:
+    running = user.start(*user.held())
+    user.began()
+    entry = user.in_ledger()[0]
+    shown = user.run("status").stdout
+    assert "modal cpu" in shown
+    assert entry.run_id in shown
+    os.kill(running.pid, signal.SIGINT)
+    out, err = running.communicate(timeout=DEADLINE_S)
+    assert running.returncode == 130, err
+    assert f"foresight cancel {entry.run_id}" in out
+    assert "nobody" in user.run("status").stdout
+    assert user.submitted()[0]["state"] == "running"
+    stopped = user.run("cancel", entry.run_id)
+    assert stopped.returncode == 0, stopped.stderr
+    assert user.submitted()[0]["status"] == "TERMINATED"
+    assert "nothing is running" in user.run("status").stdout
+
+
+def test_kill_9_and_the_same_command_again(user: User) -> None:
+    first = user.start(*user.held())
+    user.began()
+    user.in_ledger()
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    again = user.start(*user.held())
+    user.plane.until(lambda: len(ledger.list_calls(user.home)) == 2, DEADLINE_S, "attached")
+    (user.folder / "go").touch()
+    _, err = again.communicate(timeout=DEADLINE_S)
+    assert again.returncode == 0, err
+    assert len(user.submitted()) == 1
+    assert user.noted("began") == ["held"]
+
+
+def test_the_cancel_hook_finds_what_a_killed_run_left(user: User) -> None:
+    """Prefect runs it in a fresh process after a cancelled run had to be killed; it knows the flow run, no more."""
+    running = user.start(*user.held())
+    user.began()
+    run_id = user.in_ledger()[0].run_id
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    stop_remote_calls(flow=None, flow_run=SimpleNamespace(id=run_id.rpartition("-")[2] + "-rest"), state=None)
+    assert user.submitted()[0]["status"] == "TERMINATED"
+    assert ledger.list_calls(user.home)[0].state == "ended"
+
+
+def test_the_sweep_tells_what_goes_on_and_brings_home_what_has_ended(user: User) -> None:
+    running = user.start(*user.held())
+    user.began()
+    entry = user.in_ledger()[0]
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    (row,) = sweep_orphans()
+    assert row["what"].startswith("goes on")
+    assert user.submitted()[0]["state"] == "running"
+    (user.folder / "go").touch()
+    user.plane.until(lambda: user.submitted()[0]["state"] == "done", 30.0)
+    (row,) = sweep_orphans()
+    assert row["what"] == "ended; its results are home"
+    assert user.home.record(entry.steps[0].fingerprint).exists()
+    assert sweep_orphans() == []
+
+
+def test_the_sweep_finds_a_call_that_died_before_it_was_written_down(user: User) -> None:
+    running = user.start(*user.held())
+    user.began()
+    entry = user.in_ledger()[0]
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    ledger.call_file(user.home, entry.run_id, entry.call_id).unlink()
+    ledger.write_call(user.home, entry.model_copy(update={"call_id": "fc-older", "state": "ended"}))
+    (row,) = sweep_orphans()
+    assert row["run"] == entry.run_id
+    assert row["what"].startswith("goes on")
+
+
+@pytest.mark.slow
+def test_a_cancel_reaches_eight_calls_within_five_seconds(user: User) -> None:
+    running = user.start(*user.held(seeds=8))
+    user.began(times=8)
+    asked_at = time.time()
+    user.run("cancel", user.in_ledger(8)[0].run_id)
+    running.communicate(timeout=DEADLINE_S)
+    assert running.returncode == 1
+    calls = user.submitted()
+    assert [call["status"] for call in calls] == ["TERMINATED"] * 8
+    assert max(call["cancelled_at"] for call in calls) - asked_at < 5.0 + 2.0  # the second command takes 2 s to start
+
+
+@pytest.mark.slow
+def test_modal_run_takes_the_shells_own_path(user: User) -> None:
+    def modal_run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "modal", "run", "-m", f"foresight.compute.modal_app::{arguments[0]}"]
+        environment = {**user.environment, "FORESIGHT_HOME": str(user.home.root), "FORESIGHT_PACKAGES": "colours"}
+        return subprocess.run(
+            [*command, *arguments[1:]], env=environment, cwd=user.folder, capture_output=True, text=True, timeout=300,
+            check=False,
+        )  # fmt: skip
+
+    plan = ["--plan", str(EXAMPLE / "plan.yaml")]
+    stub = modal_run("run_experiment", "--experiment-id", "x1", "--stub-mode", *plan)
+    assert stub.returncode == 0, stub.stdout + stub.stderr
+    done = modal_run("run_experiment", "--experiment-id", "x1", "--sub-experiment", "x1_1", *plan)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "The mean colour names" in done.stdout
+    listed = modal_run("list_results")
+    assert "x1-colour-from-the-mean" in listed.stdout
+    wrong = modal_run("run_experiment", "--experiment-id", "nosuch", *plan)
+    assert wrong.returncode == 2
