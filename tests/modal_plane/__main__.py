@@ -13,7 +13,7 @@ def main() -> None:
     parser.add_argument("--state", type=Path, required=True, help="the folder that holds all it remembers")
     parser.add_argument("--port", type=int, required=True)
     for name, default in vars(Settings()).items():
-        if not isinstance(default, bool):
+        if isinstance(default, (int, float, str)) and not isinstance(default, bool):
             parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     options = vars(parser.parse_args())
     folder, port = options.pop("state"), options.pop("port")

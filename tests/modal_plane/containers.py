@@ -144,6 +144,7 @@ class Running:
             "MODAL_SERVER_URL": f"unix://{self.socket}",
             "MODAL_CONTAINER_ARGUMENTS_PATH": str(self.folder / "arguments"),
             "MODAL_IS_REMOTE": "1",
+            "MODAL_PLANE_GPU": self.function.gpu,
             "MODAL_TASK_ID": self.id,
             "MODAL_IMAGE_ID": definition.image_id,
             "MODAL_ENVIRONMENT": app.environment,
@@ -184,7 +185,10 @@ class Running:
 
     def preempt(self, grace_s: float | None = None) -> None:
         """SIGINT, then a time to leave in order, then SIGKILL; its input starts again in another container."""
-        self.ending = self.ending or "preempted"
+        if not self.ending:
+            self.ending = "preempted"
+            text = "Runner interrupted due to worker preemption. Your Function will be restarted with the same input."
+            self.say(text, self.call)
         self.retiring = True
         if self.process:
             self.process.send_signal(signal.SIGINT)

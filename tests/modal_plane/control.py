@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -71,6 +72,9 @@ class PlaneControl:
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(20)
+        known = self.folder / "plane.json"
+        if known.exists():  # of a plane that was killed and never came back
+            shutil.rmtree(json.loads(known.read_text())["sockets"], ignore_errors=True)
 
     def kill(self) -> None:
         """As when its machine is lost, with all its containers; `start` brings it back with what it remembers."""
@@ -94,7 +98,7 @@ class PlaneControl:
     # Trouble
 
     def fault(self, rpc: str = "*", **spec: Any) -> None:
-        """See faults.Fault: status=, times=, for_s=, delay_s=, cut=, contains=."""
+        """See faults.Fault: status=, times=, for_s=, delay_s=, cut=, contains=, of=."""
         self.ask("fault", rpc=rpc, **spec)
 
     def unavailable(self, rpc: str = "*", times: int | None = 1, for_s: float | None = None) -> None:

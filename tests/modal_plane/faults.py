@@ -1,4 +1,5 @@
-"""Faults, asked for by a test through the admin endpoint, met by RPCs from outside (never by a container's own).
+"""Faults, asked for by a test through the admin endpoint, met by RPCs from outside or, with `of="container"`, from
+containers.
 
 A fault is met `times` times, or for `for_s` seconds from the first one on; then it is gone.
 """
@@ -24,6 +25,7 @@ class Fault:
     times: int | None = 1
     for_s: float | None = None
     contains: str = ""  # only requests whose text form contains this
+    of: Literal["client", "container"] = "client"
     met: int = 0
     first_met_at: float | None = None
 
@@ -45,11 +47,15 @@ class Faults:
             raise ValueError(f"{fault.status} is no gRPC status; there are {', '.join(s.name for s in Status)}")
         self.active.append(fault)
 
-    async def meet(self, rpc: str, request: Any) -> Fault | None:
+    async def meet(self, rpc: str, request: Any, of: str) -> Fault | None:
         """The fault that this request meets; raises it when it is an error."""
         self.active = [fault for fault in self.active if not fault.over()]
         for fault in self.active:
-            if fnmatch.fnmatch(rpc, fault.rpc) and (not fault.contains or fault.contains in str(request)):
+            if (
+                fault.of == of
+                and fnmatch.fnmatch(rpc, fault.rpc)
+                and (not fault.contains or fault.contains in str(request))
+            ):
                 fault.met += 1
                 fault.first_met_at = fault.first_met_at or time.time()
                 await asyncio.sleep(fault.delay_s)

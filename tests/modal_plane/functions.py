@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
 from .rpc import Caller, not_found
@@ -30,6 +31,25 @@ def data_of(function: api_pb2.Function) -> api_pb2.FunctionData:
                 target.MergeFrom(value)
     data.ranked_functions.add(rank=0).function.CopyFrom(function)
     return data
+
+
+def _refuse_what_is_not_modelled(data: api_pb2.FunctionData) -> None:
+    function = data.ranked_functions[0].function
+    asked = {
+        "batching": function.batch_max_size > 1,
+        "input concurrency": function.max_concurrent_inputs > 1,
+        "a schedule": data.HasField("schedule") or function.HasField("schedule"),
+        "a web endpoint": data.webhook_config.type != api_pb2.WEBHOOK_TYPE_UNSPECIFIED,
+        "a class": data.is_class,
+        "a memory snapshot": function.checkpointing_enabled,
+        "a cluster": data._experimental_group_size > 0,
+        "a cloud bucket": bool(function.cloud_bucket_mounts),
+        "a network file system": bool(function.shared_volume_mounts),
+    }
+    for what, wanted in asked.items():
+        if wanted:
+            text = f"Function '{data.function_name}' asks for {what}, which the control plane for tests does not model"
+            raise GRPCError(Status.UNIMPLEMENTED, text)
 
 
 class Functions:
@@ -88,6 +108,7 @@ class Functions:
         self, request: api_pb2.FunctionCreateRequest, caller: Caller
     ) -> api_pb2.FunctionCreateResponse:
         data = request.function_data if request.HasField("function_data") else data_of(request.function)
+        _refuse_what_is_not_modelled(data)
         function = self.store.find(Function, request.existing_function_id)
         if function is None:
             function = Function(self.store.new_id("fu"), request.app_id, data.function_name)
@@ -100,6 +121,8 @@ class Functions:
         )
 
     async def function_get(self, request: api_pb2.FunctionGetRequest, caller: Caller) -> api_pb2.FunctionGetResponse:
+        if request.app_version:
+            raise GRPCError(Status.UNIMPLEMENTED, "the control plane for tests has the newest version of an app only")
         app = self.plane.apps._deployed(request.app_name, request.environment_name)
         if app is None:
             raise not_found(

@@ -56,7 +56,9 @@ class Logs:
             return
 
     def _where(self, request: Any) -> tuple[str, list[Any]]:
-        clauses, values = ["app_id = ?"], [request.app_id]
+        values: list[Any]
+        clauses = ["app_id = ?", "at <= ?"]
+        values = [request.app_id, time.time() - self.plane.settings.log_delay_s]
         for field in FILTERS:
             if getattr(request, field, ""):
                 clauses.append(f"{field} = ?")

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ class Settings:
     grace_s: float = 5.0  # between SIGINT and SIGKILL; the real service gives 30
     background_commit_s: float = 0.0  # how often volumes that allow it are committed unasked; 0: never
     crash_backoff_s: float = 0.2  # doubles with each crash in a row
+    log_delay_s: float = 0.0  # how late a line can be read; its time is when it was printed
+    capacity: dict[str, int] = field(default_factory=dict)  # containers by GPU class ("H100"); others are not limited
     preload: str = ""  # packages that every container has imported already, with commas; only at the start
     deduplicates: bool = True  # a FunctionMap that the client sends again is one call
 

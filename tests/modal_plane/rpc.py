@@ -78,7 +78,7 @@ class Service:
                 print(f"plane: {rpc} is not implemented", flush=True)
                 raise GRPCError(Status.UNIMPLEMENTED, f"{rpc}: the control plane for tests does not model this")
             caller = Caller(self.task, str((stream.metadata or {}).get("x-idempotency-key", "")))
-            fault = None if self.task else await self.plane.faults.meet(rpc, request)
+            fault = await self.plane.faults.meet(rpc, request, "container" if self.task else "client")
             if fault and fault.cut == "before":
                 return cut(stream)
             if inspect.isasyncgenfunction(method):

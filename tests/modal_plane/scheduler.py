@@ -87,6 +87,8 @@ class Scheduler:
                 continue
             if function.max_containers and len(own) >= function.max_containers:
                 continue
+            if not self._has_gpu(function):
+                continue
             if time.time() < self.not_before.get(function.id, 0.0):
                 continue
             if len(self.running) >= self.plane.settings.max_containers:
@@ -97,6 +99,10 @@ class Scheduler:
             task = Running(self.plane, function)
             self.running[task.id] = task
             task.runs = asyncio.create_task(task.run())
+
+    def _has_gpu(self, function: Function) -> bool:
+        capacity = self.plane.settings.capacity.get(function.gpu)
+        return capacity is None or sum(t.function.gpu == function.gpu for t in self.running.values()) < capacity
 
     def ended(self, task: Running, took_an_input: bool, failed: bool) -> None:
         self.running.pop(task.id, None)

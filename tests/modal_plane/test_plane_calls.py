@@ -132,6 +132,15 @@ def test_what_does_not_exist_is_said_as_the_service_says_it(toy: PlaneControl) -
         modal.FunctionCall.from_id("fc-0000000000000000000000").get(timeout=0)
 
 
+def test_what_the_plane_does_not_model_is_refused_and_not_ignored(toy: PlaneControl) -> None:
+    app = modal.App("unmodelled")
+    app.function(serialized=True, schedule=modal.Period(hours=1), name="hourly")(lambda: None)
+    with pytest.raises(Exception, match="asks for a schedule, which the control plane for tests does not model"):
+        app.deploy()
+    with pytest.raises(Exception, match="does not model this"):
+        modal.Queue.from_name("q", create_if_missing=True).hydrate()
+
+
 def test_a_local_entrypoint_prints_what_the_container_printed_and_ends(toy: PlaneControl) -> None:
     began = time.monotonic()
     printed = shell("run", "-m", "toyapp::main", "--value", "5")

@@ -179,6 +179,24 @@ def test_timeout_cancel_and_lost_results_on_demand(toy: PlaneControl) -> None:
         call.get(timeout=5)
 
 
+def test_a_container_that_cannot_reach_the_service_meets_it_too(toy: PlaneControl) -> None:
+    toy.fault("DictUpdate", status="UNAVAILABLE", times=None, of="container")
+    with pytest.raises(modal.exception.ServiceError):
+        function("claim").remote("unreachable", 1)
+    toy.clear()
+    assert function("claim").remote("unreachable", 1) is True
+
+
+def test_lines_that_come_late_are_of_the_time_they_were_printed(toy: PlaneControl) -> None:
+    toy.configure(log_delay_s=1.0)
+    call = function("step").spawn(1)
+    call.get()
+    assert list(call.logs.fetch()) == []
+    entries = toy.until(lambda: list(call.logs.fetch()))
+    assert entries[0].timestamp.timestamp() < toy.call(call.object_id)["finished_at"]
+    toy.configure(log_delay_s=0.0)
+
+
 def test_what_no_fault_can_be_is_refused(toy: PlaneControl) -> None:
     with pytest.raises(ValueError, match="no gRPC status"):
         toy.fault("FunctionGet", status="BROKEN")

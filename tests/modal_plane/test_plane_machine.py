@@ -33,6 +33,15 @@ def test_a_containers_own_limit_is_that_of_its_options(toy: PlaneControl) -> Non
     assert len(set(tasks)) == 1
 
 
+def test_a_gpu_class_that_is_taken_makes_its_calls_wait_and_no_others(toy: PlaneControl) -> None:
+    toy.configure(capacity={"H100": 0})
+    waits, runs = function("step").with_options(gpu="H100").spawn(1), function("step").spawn(2)
+    assert runs.get()["value"] == 2
+    assert toy.call(waits.object_id)["state"] == "pending"
+    toy.configure(capacity={})
+    assert waits.get()["value"] == 1
+
+
 def test_an_idle_container_makes_room_for_another_function(toy: PlaneControl) -> None:
     toy.configure(max_containers=1, idle_s=60.0)
     assert function("step").remote(1)["value"] == 1
