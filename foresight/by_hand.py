@@ -17,6 +17,7 @@ from pathlib import Path
 
 from foresight.compute.attempt import close_failed, close_finished, open_attempt
 from foresight.compute.causes import trouble_of
+from foresight.compute.planner import criteria_of
 from foresight.compute.publish import publish
 from foresight.compute.step import Step
 from foresight.compute.usage import Meter
@@ -107,6 +108,7 @@ def _run_one(
             "parameters": settings.parameters,
             "seed": seed,
         },
+        work={"criteria": criteria_of(experiment, sub)},
     )
 
     def note(**changes: object) -> None:

@@ -242,6 +242,7 @@ class _Planning:
             work={
                 "data_specs": {name: self.data[name].to_json() for name in names},
                 "model_specs": {role: self.specs[role].to_json() for role in sub.models},
+                "criteria": criteria_of(experiment, sub),
                 **self._refresh(),
             },
             needs={name: step.fingerprint for name, step in needs.items()},
@@ -250,6 +251,11 @@ class _Planning:
 
     def _refresh(self) -> dict[str, Any]:
         return {"refresh": self.run_id} if self.job.request.refresh else {}
+
+
+def criteria_of(experiment: Experiment, sub: SubExperiment) -> list[dict[str, Any]]:
+    """What is read from `sub`, as JSON. It bears no identity; the record keeps it, so no threshold moves afterwards."""
+    return [one.model_dump(mode="json") for one in experiment.criteria if one.sub_experiment == sub.id]
 
 
 def subs_of(job: Job) -> list[tuple[Experiment, SubExperiment]]:

@@ -47,6 +47,7 @@ def publish(home: Home, step: Step, attempt: OpenAttempt, output: StepOutput, us
         usage=usage,
         provenance=provenance_of(step),
         identity=dict(identity),
+        criteria=step.work.get("criteria"),
         attempt=attempt.number,
         adjustments=attempt.adjustments,
         started_at=attempt.started_at,

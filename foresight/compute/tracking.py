@@ -34,6 +34,7 @@ class Tracker:
 
         A flow run that Prefect retries keeps its run id and goes on in the run that is there.
         """
+        commit, dirty = checkout()
         for selection in self._job.selections:
             experiment = selection.experiment
             if not (runs.folder(self._home, experiment.id, self._run_id) / "run.json").exists():
@@ -47,7 +48,8 @@ class Tracker:
                     stub=self._job.request.stub_mode,
                     skipped=dict.fromkeys(selection.not_implemented, NOT_IMPLEMENTED),
                     options={key: value for key, value in vars(self._job.request).items() if value},
-                    git_commit=checkout()[0] or "",
+                    git_commit=commit or "",
+                    git_dirty=dirty,
                     started_by=self._started_by,
                 )
             for sub in selection.sub_experiments:

@@ -10,7 +10,8 @@ metric, and judged on an interval over sources and seeds and on the paired diffe
 
 `met` is earned, never assumed. Where the evidence has a hole (no per-sample scores, fewer than 10 test sources, no
 baseline, one that some seeds lack, a seed that failed) the verdict is marginal at best and the reason names the hole;
-it is not `not met` either, because giving up a claim on missing evidence would be as wrong as keeping it.
+it is not `not met` either, because giving up a claim on missing evidence would be as wrong as keeping it. Nor is a
+criterion met that was another when its numbers were made: a threshold is fixed before, or it is no threshold.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ Confidence = Literal["high", "medium", "low"]
 SEEDS_FOR_HIGH_CONFIDENCE = 3
 TOLERANCE = 1e-9  # the mean of twenty scores of 0.35 is 0.35000000000000003, which is at 0.35
 SAMPLES_TOLERANCE = 1e-6
+DECIDING = ("metric", "direction", "target", "acceptable", "failure", "arm")
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,29 @@ def judge(criterion: Criterion, evidence: Evidence) -> CriterionVerdict:
         seed, why = min(lost.items())
         reason += f"; {len(values)} of {seeds} seeds only, seed {seed} failed: {why}"
         verdict = "marginal" if verdict == "met" else verdict
+    if moved := changed_since(criterion, [evidence.records[seed] for seed in values]):
+        reason += f"; {moved}"
+        verdict = "marginal" if verdict == "met" else verdict
     return CriterionVerdict(criterion, verdict, reason, n_seeds=len(values), **vars(measured))
+
+
+def changed_since(criterion: Criterion, records: Iterable[Record]) -> str:
+    """What of the criterion is not as it was when the first of the records that saw another was made; empty if nothing.
+
+    A record that does not say by what it was judged is not held against it.
+    """
+    for record in records:
+        if record.criteria is None:
+            continue
+        then = next((one for one in record.criteria if one.name == criterion.name), None)
+        if then is None:
+            return f"it was no criterion when {record.label} was measured"
+        for field_name in DECIDING:
+            before, now = getattr(then, field_name), getattr(criterion, field_name)
+            if before != now:
+                said = number(before) if isinstance(before, float) else f"'{before}'"
+                return f"its {field_name} was {said} when {record.label} was measured"
+    return ""
 
 
 @dataclass(frozen=True)

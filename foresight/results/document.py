@@ -109,6 +109,7 @@ def _document(home: Home, outline: Outline, runs: Sequence[Run]) -> Document:
         "stand_ins": sorted({m.id for record in records for m in record.provenance.models.values() if m.stand_in}),
         "run_id": newest.run_id,
         "plan_hash": newest.plan_hash,
+        "criteria_hash": newest.criteria_hash,
         "criteria": [_criterion(verdict) for verdict in assessment.criteria],
     }
     return Document(_tidy(content), artifacts)
@@ -153,6 +154,7 @@ def _sub_experiment(home: Home, title: str, entry: Entry, found: Mapping[str, Pa
     result |= {"title": title, "run_id": entry.run.run_id, "seeds": sorted(evidence.records), "notes": notes}
     if records:
         result["records"] = {str(seed): record.fingerprint for seed, record in sorted(evidence.records.items())}
+        result["computed_by"] = sorted({record.run_id for record in records if record.run_id})
         result["provenance"] = _provenance(records)
         result["usage"] = {
             "seconds": sum(record.usage.seconds for record in records),

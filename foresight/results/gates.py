@@ -4,7 +4,7 @@ A gate is decided by the measured verdicts of its experiments in the one profile
 plan as it stands now, and by nothing else (research-program.md sections 1 and 7):
 
     fail         a criterion is not met, or its value is at or beyond its failure level
-    pending      otherwise, one is not measured, or rests on stand-in models
+    pending      otherwise, one is not measured, or rests on stand-in models, or on code that was not committed
     investigate  otherwise, one is marginal
     pass         every criterion of every experiment is met
 
@@ -14,9 +14,10 @@ with name, date and reason. It is kept in `results/gates.json` and shown beside 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -26,6 +27,7 @@ from foresight.files import write_json
 from foresight.home import Home
 from foresight.plan.schema import Experiment, Gate, Plan
 from foresight.results import document, runs
+from foresight.results.runs import Run
 
 GateVerdict = Literal["pass", "fail", "investigate", "pending", "not applicable"]
 MOVING_PROFILE = "real"
@@ -154,6 +156,9 @@ def _standing(home: Home, experiment: Experiment, profile: str) -> Standing:
         return Standing(
             experiment.short, "pending", (f"measured on stand-ins ({', '.join(stand_ins)}), which do not count",)
         )
+    if uncommitted := _uncommitted(built.content, all_runs):
+        why = f"{uncommitted} measured with changes that were not committed, so that nobody can find the code again"
+        return Standing(experiment.short, "pending", (f"{why}: commit them and run it with --refresh",))
     verdicts = [(_of_criterion(criterion), criterion) for criterion in built.content["criteria"]]
     order: tuple[GateVerdict, ...] = ("fail", "pending", "investigate", "pass")
     worst = next(verdict for verdict in order if any(verdict == own for own, _ in verdicts))
@@ -163,6 +168,19 @@ def _standing(home: Home, experiment: Experiment, profile: str) -> Standing:
         if own != "pass"
     )
     return Standing(experiment.short, worst, tuple(reasons))
+
+
+def _uncommitted(content: Mapping[str, Any], all_runs: Sequence[Run]) -> str:
+    """Which sub-experiments that decide were computed, or started, from a changed checkout; empty if none."""
+    decide = {criterion["sub_experiment"] for criterion in content["criteria"]}
+    dirty_runs = {run.run_id for run in all_runs if run.git_dirty}
+    found = [
+        sub_id
+        for sub_id, entry in content["results"]["experiments"].items()
+        if sub_id in decide
+        and (entry.get("provenance", {}).get("git_dirty") or dirty_runs.intersection(entry.get("computed_by", [])))
+    ]
+    return f"{', '.join(found)} {'was' if len(found) == 1 else 'were'}" if found else ""
 
 
 def _of_criterion(criterion: dict) -> GateVerdict:

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from foresight.files import read_json
 from foresight.home import Home
+from foresight.plan.schema import Criterion
 
 SCHEMA_VERSION = 1
 
@@ -118,6 +119,12 @@ class Record(_Frozen):
     usage: Usage
     provenance: Provenance
     identity: dict = Field(description="What the fingerprint is the hash of.")
+    criteria: tuple[Criterion, ...] | None = Field(
+        default=None,
+        strict=False,
+        description="What the sub-experiment was judged by when it was computed, so that nobody can move a threshold "
+        "once a number is known. None: it was computed before records kept that.",
+    )
     attempt: int = Field(description="Which attempt finished, from 1.")
     adjustments: list[str] = Field(
         default_factory=list, description="What was changed after attempts that ran out of memory, and why."

@@ -27,7 +27,18 @@ RunStatus = Literal["running", "completed", "failed", "cancelled"]
 SubStatus = Literal["pending", "running", "completed", "failed", "skipped", "stub"]
 
 
-FIXED = ("run_id", "experiment", "plan_hash", "criteria_hash", "profile", "rank", "stub", "seeds", "started_at")
+FIXED = (
+    "run_id",
+    "experiment",
+    "plan_hash",
+    "criteria_hash",
+    "profile",
+    "rank",
+    "stub",
+    "seeds",
+    "git_dirty",
+    "started_at",
+)
 
 
 class _Frozen(BaseModel):
@@ -77,6 +88,7 @@ class Run(_Frozen):
     seeds: tuple[int, ...] = Field(description="Every one of these must finish before a criterion counts as measured.")
     options: dict[str, Any] = Field(default_factory=dict, description="What the user asked for.")
     git_commit: str = Field(default="", description="Of the code that the run began with; empty outside of git.")
+    git_dirty: bool | None = Field(default=None, description="Whether it had changes that were not committed.")
     started_by: str = Field(default="", description="Name of the deployment, e.g. `nightly`; empty from a shell.")
     status: RunStatus = "running"
     sub_experiments: dict[str, SubRun]
@@ -129,6 +141,7 @@ def new_run(
     skipped: Mapping[str, str] | None = None,
     options: Mapping[str, Any] | None = None,
     git_commit: str = "",
+    git_dirty: bool | None = None,
     started_by: str = "",
 ) -> Run:
     """Write the run.json of a run that begins. `skipped`: sub-experiment -> why. Raises `UserError` if it exists."""
@@ -153,6 +166,7 @@ def new_run(
         seeds=tuple(seeds),
         options=dict(options or {}),
         git_commit=git_commit,
+        git_dirty=git_dirty,
         started_by=started_by,
         sub_experiments={
             sub.id: SubRun(status="skipped", note=skipped[sub.id]) if sub.id in skipped else SubRun()

@@ -114,7 +114,9 @@ def verdict_line(content: Mapping[str, Any]) -> Text:
     verdicts = [one["verdict"] for one in content.get("criteria", [])]
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in verdicts)
     line = Text.assemble(("verdict   ", "dim"), (recommendation, f"bold {COLOURS[recommendation]}"))
-    return line.append(f"  confidence {confidence}; {counts or 'no criteria'}")
+    line.append(f"  confidence {confidence}; {counts or 'no criteria'}")
+    fixed = content.get("criteria_hash", "")[:12]
+    return line.append(f"; criteria {fixed}, fixed before the run" if fixed else "", style="dim")
 
 
 def warnings(content: Mapping[str, Any]) -> Iterator[Text]:

@@ -21,12 +21,15 @@ from foresight.errors import UserError
 from foresight.features.store import open_features
 from foresight.files import sha256_file
 from foresight.home import Home
+from foresight.plan.loader import PACKAGED_PLAN, load_plan
 from foresight.results import document, gates, runs, view
+from foresight.results.assessment import DECIDING, changed_since
 from foresight.results.record import Record, read_record
 from foresight.results.runs import Run
 
 AGAIN = "Run the experiment again: this step alone is recomputed."
 REBUILD = "Run the experiment again to have it rewritten from the records; nothing is recomputed for that."
+MOVED = "Restore the criterion, or run the experiment again with --refresh: numbers come after criteria."
 MOST_EDITS = 8
 
 
@@ -43,6 +46,7 @@ def verify(home: Home) -> list[Problem]:
     problems += _records(home, all_runs)
     problems += _shards(home)
     problems += _views(home, all_runs)
+    problems += _criteria(home, all_runs)
     try:
         gates.read_overrides(home)
     except UserError as error:
@@ -138,6 +142,57 @@ def _views(home: Home, all_runs: list[Run]) -> Iterator[Problem]:
                 intact = _records_unchanged(home, run)
                 own_folder = runs.folder(home, folder.name, run.run_id)
                 yield from _view(home, own_folder, document.of_run(home, run) if intact else None, intact)
+
+
+def _criteria(home: Home, all_runs: list[Run]) -> Iterator[Problem]:
+    """Whether runs judge by what their numbers were measured against, and the newest by what the plan says today."""
+    for run in all_runs:
+        path = runs.folder(home, run.experiment.id, run.run_id) / "run.json"
+        for criterion in run.experiment.criteria:
+            sub = run.sub_experiments.get(criterion.sub_experiment)
+            found = [record for fp in sub.steps.values() if (record := _readable(home, fp))] if sub else []
+            if moved := changed_since(criterion, found):
+                what = f"judges {criterion.name} by a criterion that was moved after it was measured: {moved}"
+                yield _problem(home, path, what, MOVED)
+    newest = {run.experiment.id: run for run in sorted(all_runs, key=lambda run: run.started_at) if not run.stub}
+    for run in newest.values():
+        yield from _against_plan(run)
+
+
+def _against_plan(run: Run) -> Iterator[Problem]:
+    """Where the plan that the run was of says something else today. A plan that is gone is not compared."""
+    path = Path(run.options.get("plan") or PACKAGED_PLAN)
+    if not path.is_file():
+        return
+    try:
+        plan = load_plan(path)
+    except UserError as error:
+        yield Problem(str(path), f"the plan of run {run.run_id} cannot be read any more: {error}", "Mend it.")
+        return
+    now = next((one for one in plan.experiments if one.id == run.experiment.id), None)
+    if now is None:
+        return
+    judged = {one.name: one for one in run.experiment.criteria}
+    for criterion in now.criteria:
+        then = judged.pop(criterion.name, None)
+        where = f"{run.experiment.short} {criterion.name}"
+        if then is None:
+            yield Problem(str(path), f"{where} is a criterion now and was none in run {run.run_id}", MOVED)
+            continue
+        for name in DECIDING:
+            here, before = getattr(criterion, name), getattr(then, name)
+            if here != before:
+                yield Problem(str(path), f"{where}: {name} is {here} now and was {before} in run {run.run_id}", MOVED)
+    for name in judged:
+        what = f"{run.experiment.short} {name} is no criterion now and was one in run {run.run_id}"
+        yield Problem(str(path), what, MOVED)
+
+
+def _readable(home: Home, fingerprint: str) -> Record | None:
+    try:
+        return read_record(home, fingerprint)
+    except ValueError:  # named among the records
+        return None
 
 
 def _records_unchanged(home: Home, run: Run) -> bool:

@@ -373,3 +373,21 @@ def test_better_scores_never_give_a_worse_verdict(seeds, scores, baseline, crite
         return judge(criterion, Evidence(records)).verdict
 
     assert RANK[verdict(better)] >= RANK[verdict(0.0)]
+
+
+def test_a_criterion_that_was_another_when_it_was_measured_is_not_met():
+    def records(*then: Criterion | None) -> Evidence:
+        return Evidence(
+            {
+                seed: record(
+                    "e1_5", seed, samples("lpips", 0.2, baseline=0.5, seed=seed), criteria=None if c is None else (c,)
+                )
+                for seed, c in enumerate(then)
+            }
+        )
+
+    assert judge(LPIPS, records(None, LPIPS, LPIPS)).verdict == "met"
+    moved = judge(LPIPS, records(None, LPIPS, LPIPS.model_copy(update={"acceptable": 0.15, "target": 0.1})))
+    assert moved.verdict == "marginal"
+    assert moved.reason.endswith("its target was 0.1 when e1_5 seed 2 was measured")
+    assert judge(LPIPS, records(IOU)).reason.endswith("it was no criterion when e1_5 seed 0 was measured")

@@ -169,3 +169,42 @@ def test_a_damaged_file_of_overrides_opens_nothing(home, content):
     (home.results / "gates.json").write_text(content)
     with pytest.raises(UserError, match="none counts"):
         state(home)
+
+
+def test_numbers_from_changes_that_were_not_committed_move_no_gate(home):
+    clean = real()
+    dirty = clean[0].model_copy(
+        update={"provenance": clean[0].provenance.model_copy(update={"git_dirty": True}), "run_id": "run-2"}
+    )
+    finished_run(home, "run-1", [dirty, clean[1]], profile="real")
+    assert state(home).verdict == "pending"
+    assert state(home).reason.startswith("c1: e1_4 was measured with changes that were not committed")
+    gates.override(home, PLAN, "gate_1", by="Ada Lovelace", reason="only a comment differs")
+    assert state(home).opens
+    assert state(home).overrides[0].measured == "pending"
+
+
+def test_a_container_without_git_does_not_hide_that_the_run_was_started_from_a_changed_checkout(home):
+    unknown = [
+        one.model_copy(update={"provenance": one.provenance.model_copy(update={"git_commit": None, "git_dirty": None})})
+        for one in real()
+    ]
+    finished_run(home, "run-1", unknown, profile="real", git_dirty=True)
+    assert "e1_4, e1_5 were measured with changes" in state(home).reason
+
+
+def test_a_clean_run_over_records_of_a_changed_checkout_does_not_wash_them(home):
+    finished_run(home, "run-1", real(), profile="real", git_dirty=True)
+    finished_run(home, "run-2", real(), profile="real", git_dirty=False)
+    assert state(home).verdict == "pending"
+
+
+def test_a_threshold_that_was_moved_after_it_was_measured_does_not_pass(home):
+    records = [one.model_copy(update={"criteria": (LPIPS, IOU)}) for one in real(lpips=0.4)]
+    finished_run(home, "run-1", records, profile="real")
+    assert state(home).verdict == "fail"
+    easier = plan(experiment([LPIPS.model_copy(update={"acceptable": 0.44}), IOU]), gates=[GATE])
+    finished_run(home, "run-2", records, easier.experiments[0], profile="real")
+    found = state(home, easier)
+    assert found.verdict == "investigate"
+    assert "its acceptable was 0.35 when e1_5 seed 0 was measured" in found.reason

@@ -5,15 +5,31 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from results_builders import begin, finished_run, good, record, samples, store
+import yaml
+from results_builders import (
+    IOU,
+    LPIPS,
+    begin,
+    complete,
+    experiment,
+    finished_run,
+    good,
+    plan,
+    record,
+    samples,
+    store,
+)
 
 from foresight.features.store import FeatureWriter
 from foresight.files import write_json
 from foresight.home import Home
+from foresight.plan.schema import Criterion
 from foresight.results import runs, verify, view
+from foresight.results.record import Record
 
 ID = "c1-vlm-latent-sufficiency"
 
@@ -223,3 +239,65 @@ def test_every_problem_says_what_to_do(whole):
     (whole.results / ID / "results.yaml").write_text("a: [")
     for problem in verify.verify(whole):
         assert problem.remedy.endswith(".")
+
+
+# Criteria: fixed before the numbers
+
+
+def judged(seed: int, *criteria: Criterion, **changes: Any) -> list[Record]:
+    """`good` records that remember what they were judged by."""
+    return [
+        one.model_copy(update={"criteria": tuple(c for c in criteria if c.sub_experiment == one.sub_experiment)})
+        for one in good(seed, **changes)
+    ]
+
+
+def test_a_threshold_that_was_moved_after_it_was_measured_is_named(home):
+    """The plan is edited and the run repeated: nothing is computed, and the old numbers meet a new threshold."""
+    finished_run(home, "run-1", judged(0, LPIPS, IOU))
+    easier = LPIPS.model_copy(update={"acceptable": 0.44})
+    run = begin(home, "run-2", experiment([easier, IOU]))
+    for one in judged(0, LPIPS, IOU):
+        complete(home, run, one)
+    runs.finish(home, ID, "run-2", "completed")
+    view.rebuild(home, ID)
+    path, what = only(home)
+    assert path.endswith("run-2/run.json")
+    assert "lpips" in what
+    assert "its acceptable was 0.35 when e1_5 seed 0 was measured" in what
+
+
+def test_a_threshold_that_was_moved_before_the_numbers_were_computed_again_is_right(home):
+    finished_run(home, "run-1", judged(0, LPIPS, IOU))
+    easier = LPIPS.model_copy(update={"acceptable": 0.44})
+    finished_run(home, "run-2", judged(0, easier, IOU, run_id="run-2", salt="again"), experiment([easier, IOU]))
+    view.rebuild(home, ID)
+    assert problems(home) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"acceptable": 0.44}, "lpips: acceptable is 0.44 now and was 0.35 in run run-1"),
+        ({"arm": "the best of many"}, "lpips: arm is the best of many now"),
+        ({"name": "lpips_alex"}, "lpips_alex is a criterion now"),
+        (None, "lpips is no criterion now"),
+    ],
+)
+def test_a_plan_that_was_edited_after_the_run_is_named(home, tmp_path, change, said):
+    path = tmp_path / "plan.yaml"
+    write = lambda *criteria: path.write_text(yaml.safe_dump(plan(experiment(criteria)).model_dump(mode="json")))  # noqa: E731
+    write(LPIPS, IOU)
+    finished_run(home, "run-1", good(), options={"plan": str(path)})
+    view.rebuild(home, ID)
+    assert problems(home) == []
+    write(*([] if change is None else [LPIPS.model_copy(update=change)]), IOU)
+    found = problems(home)
+    assert {where for where, _ in found} == {str(path)}
+    assert any(said in what for _, what in found)
+
+
+def test_a_plan_that_is_gone_is_not_compared(home, tmp_path):
+    finished_run(home, "run-1", good(), options={"plan": str(tmp_path / "gone.yaml")})
+    view.rebuild(home, ID)
+    assert problems(home) == []
