@@ -46,26 +46,28 @@ def status(as_json: AsJson = False) -> None:
     elif not calls:
         console.print("nothing is running")
     else:
-        rows = [
-            [
-                call.run_id,
-                _label(call),
-                call.backend if call.backend == "local" else f"{call.backend} {call.device}",
-                _followed_by(call),
-                call.submitted_at[:19],
-                usd(running[call.call_id] * call.usd_per_second),
-                call.link or "",
-            ]
-            for call in calls
-        ]
-        console.print(table(["run", "call", "where", "pid", "since (UTC)", "so far", "page"], rows))
         for run_id in dict.fromkeys(call.run_id for call in calls):
-            own = sum(running[call.call_id] * call.usd_per_second for call in calls if call.run_id == run_id)
+            own = [call for call in calls if call.run_id == run_id]
+            cost = sum(running[call.call_id] * call.usd_per_second for call in own)
             done = finished.get(run_id, spending.NOTHING)
             console.print(
-                f"{run_id}: {usd(done.cost_usd + own)} so far, {usd(done.cost_usd)} of it for what has ended "
+                f"{run_id}: {usd(done.cost_usd + cost)} so far, {usd(done.cost_usd)} of it for what has ended "
                 f"({duration(done.seconds)} of computing, {done.failed_attempts} failed attempts)"
             )
+            rows = [
+                [
+                    _label(call),
+                    call.backend if call.backend == "local" else f"{call.backend} {call.device}",
+                    _followed_by(call),
+                    call.submitted_at[:19],
+                    usd(running[call.call_id] * call.usd_per_second),
+                ]
+                for call in own
+            ]
+            console.print(table(["call", "where", "pid", "since (UTC)", "so far"], rows))
+            for call in own:
+                if call.link:
+                    console.print(f"  {_label(call)}: {call.link}", soft_wrap=True)
         if any(call.backend != "local" and _followed_by(call) == "nobody" for call in calls):
             console.print("What nobody follows goes on: the same run again attaches to it, `foresight cancel` stops it")
 

@@ -41,7 +41,10 @@ from foresight.compute.provenance import checkout, deployed_as
 from foresight.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parents[1]
-LOCKS = ("requirements.lock", "requirements-data.lock")
+LOCKS = {  # as `make setup` installs them: complete and hashed, so that nothing is resolved
+    "requirements.lock": "--no-deps --require-hashes",
+    "requirements-data.lock": "--no-deps --require-hashes --no-build-isolation",
+}
 CODE_AT = "/root"
 NOT_CODE = ["**/__pycache__", "**/*.pyc", "**/.*"]
 PREPARE_TIMEOUT_S = 6 * 3600
@@ -58,10 +61,8 @@ def image() -> modal.Image:
     """The image, in which this module is imported again: there nothing of it may depend on where it is."""
     made = modal.Image.debian_slim(python_version="3.11")
     if modal.is_local():
-        for lock in LOCKS:
-            made = made.pip_install_from_requirements(
-                str(_lock(lock)), extra_options="--no-deps --require-hashes --no-build-isolation"
-            )
+        for lock, options in LOCKS.items():
+            made = made.pip_install_from_requirements(str(_lock(lock)), extra_options=options)
         made = made.env(
             {
                 "HF_HUB_OFFLINE": "1",

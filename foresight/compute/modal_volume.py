@@ -51,6 +51,9 @@ def bring_home(home: Home, record: Record, content: bytes) -> None:
     own = f"steps/{record.fingerprint}/artifacts/"
     coming = [artifact for artifact in record.artifacts if artifact.path.startswith(own)]
     with FileLock(folder / ".home.lock"):
+        path = home.record(record.fingerprint)
+        if path.exists() and path.read_bytes() == content and all(_is_here(home, artifact) for artifact in coming):
+            return
         part = folder / f"artifacts.part.{os.getpid()}"
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
@@ -59,7 +62,7 @@ def bring_home(home: Home, record: Record, content: bytes) -> None:
             if ".." in target.parts:
                 raise _damaged(artifact.path, "it points outside of the step's folder")
             _fetch(home, artifact, target)
-        path, final = home.record(record.fingerprint), folder / "artifacts"
+        final = folder / "artifacts"
         path.unlink(missing_ok=True)
         shutil.rmtree(final, ignore_errors=True)
         part.rename(final)

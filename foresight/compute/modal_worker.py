@@ -145,7 +145,7 @@ def _worn_out(home: Home, fingerprint: str, call_id: str) -> StepOutcome | None:
             f"its container died {crashed} times in the middle without a word: out of main memory most often, or a "
             "crash in native code. Ask for more memory_gb, or do less at once (batch_size)"
         )
-        return StepOutcome(fingerprint, "failed", "out_of_memory", error, retryable=False)
+        return StepOutcome(fingerprint, "failed", "crash_loop", error, retryable=False)
     error = f"the platform took its machine away {interrupted} times; run again to go on from the last shard"
     return StepOutcome(fingerprint, "failed", "signal", error, retryable=False)
 

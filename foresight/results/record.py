@@ -138,6 +138,7 @@ Cause = Literal[
     "invalid_output",
     "out_of_memory",
     "signal",
+    "crash_loop",
     "timeout",
     "cancelled",
     "lost",
