@@ -127,6 +127,18 @@ def list_calls(home: Home, run_id: str | None = None) -> list[CallEntry]:
     return sorted(map(_read, paths), key=lambda entry: (entry.submitted_at, entry.call_id))
 
 
+def open_calls(home: Home, ended: set[Path]) -> list[CallEntry]:
+    """The calls that have not been seen to end, newest first.
+
+    `ended` holds the files of those that have, and grows: an entry never opens again, so it need not be read again.
+    """
+    paths = {path for path in home.ledger.glob("*/*.json") if path.name not in _NOT_CALLS and path.name[0] != "."}
+    found = {path: _read(path) for path in paths - ended}
+    ended |= {path for path, entry in found.items() if entry.state == "ended"}
+    still = [entry for entry in found.values() if entry.state != "ended"]
+    return sorted(still, key=lambda entry: (entry.submitted_at, entry.call_id), reverse=True)
+
+
 def request_cancel(home: Home, run_id: str, call_id: str | None = None) -> None:
     """Ask for the end of a run, or of one of its calls. Seen by every process that has a part in it. Idempotent."""
     write_atomic(_cancel_file(home, run_id, call_id), now() + "\n")

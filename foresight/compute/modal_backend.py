@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import modal
@@ -88,6 +89,7 @@ class ModalBackend:
         self.rates = rates
         self._unreachable_s = unreachable_s
         self._calls: dict[str, _Followed] = {}
+        self._ended: set[Path] = set()  # entries of the ledger that need not be read again
         self._letting_go = threading.Event()
 
     # ------------------------------------------------------------------ starting, or finding what was started
@@ -110,9 +112,8 @@ class ModalBackend:
 
     def _of_this_home(self, call: Call, run_id: str) -> _Followed | None:
         wanted = {step.fingerprint for step in call.steps}
-        for entry in reversed(ledger.list_calls(self._home)):
-            is_open = entry.backend == self.name and entry.state != "ended"
-            if not is_open or not wanted & {step.fingerprint for step in entry.steps}:
+        for entry in ledger.open_calls(self._home, self._ended):
+            if entry.backend != self.name or not wanted & {step.fingerprint for step in entry.steps}:
                 continue
             if ledger.cancel_requested(self._home, entry.run_id, entry.call_id):
                 stop(entry)

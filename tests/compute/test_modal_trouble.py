@@ -40,7 +40,7 @@ def test_a_container_that_dies_every_time_is_not_started_for_ever(remote: Remote
     step = remote.step("killed", "killed")
     run = remote.run(step)
     failure = run.failed()
-    assert failure.cause == "out_of_memory"
+    assert failure.cause == "crash_loop"
     assert "memory_gb" in str(failure)
     assert remote.noted("began") == ["killed"] * MAX_CRASHES
     assert len(remote.calls_of(step)) == 1
