@@ -18,7 +18,7 @@ from prefect.events.actions import ActionTypes, ChangeFlowRunState, SendNotifica
 from prefect.events.schemas.automations import Posture
 from prefect.settings import get_current_settings
 
-from flows.news import FLIPPED, NIGHTLY_FAILED
+from tasks.news import FLIPPED, NIGHTLY_FAILED
 
 ZOMBIES = "foresight: mark flow runs whose heartbeats stopped"
 NOTIFY = "foresight: notify about flipped verdicts and failed nightlies"

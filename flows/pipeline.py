@@ -32,6 +32,8 @@ from foresight.compute.request import Job
 from foresight.compute.tracking import Tracker, earlier_record
 from foresight.errors import UserError
 from foresight.home import Home
+from foresight.results import table
+from tasks import news
 from tasks.assessment import assess, stub
 from tasks.calls import call_key, is_done, task_for, task_name
 from tasks.preparation import make_model_available, prepare_data, prepare_remotely, refused
@@ -48,8 +50,15 @@ def ended(work: Callable[[], Outcome]) -> Outcome | State:
     try:
         outcome = work()
     except UserError as refusal:
+        news.if_nightly_failed(str(refusal))
         return refused(refusal)
-    return Failed(message=f"failed: {', '.join(outcome.failed)}", data=outcome) if outcome.failed else outcome
+    except Exception as error:
+        news.if_nightly_failed(f"{type(error).__name__}: {error}")
+        raise
+    if not outcome.failed:
+        return outcome
+    news.if_nightly_failed(message := f"failed: {', '.join(outcome.failed)}")
+    return Failed(message=message, data=outcome)
 
 
 def current_run_id() -> str:
@@ -69,7 +78,7 @@ def _run_job(job: Job, home: Home, run_id: str) -> Outcome:
     ledger.clear_cancel(home, run_id)
     if job.skipped:
         get_run_logger().warning(f"skipped, no handlers yet: {', '.join(job.skipped)}")
-    tracker = Tracker(home, job, run_id)
+    tracker = Tracker(home, job, run_id, started_by=deployment.name or "")
     if job.request.stub_mode:
         tracker.begin(None)
         failed: tuple[str, ...] = ()
@@ -78,7 +87,11 @@ def _run_job(job: Job, home: Home, run_id: str) -> Outcome:
         failed = _measure(job, home, run_id, tracker)
     tracker.finish("failed" if failed else "completed")
     documents = tracker.documents()
-    wait([assess.submit(s.experiment.short, documents[s.experiment.id]) for s in job.selections])
+    wait([assess.submit(s.experiment.short, documents[s.experiment.id], run_id, home) for s in job.selections])
+    if deployment.id:  # a shell prints its own
+        for experiment_id, document in documents.items():
+            shown = table.experiment(document, home.results / experiment_id)
+            get_run_logger().info("\n" + logs.as_text(shown))
     return Outcome(run_id, documents, failed)
 
 

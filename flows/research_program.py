@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from prefect import flow
+from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
 from prefect.states import State
 
@@ -14,7 +15,10 @@ from flows.outcome import Outcome
 from flows.pipeline import CALLS, ended, run_job
 from foresight.compute.request import Job, RunRequest, resolve
 from foresight.home import Home
-from foresight.results import gates
+from foresight.results import comparison_text, gates, markdown
+from foresight.results.comparison import gate_flips
+from foresight.results.sides import since_previous
+from tasks import news
 
 
 @flow(
@@ -55,6 +59,7 @@ def research_program(
 def run_program(job: Job, home: Home) -> Outcome:
     """Phases in order. A gate that does not let the next phase start ends the programme, and the log says why."""
     logger = get_run_logger()
+    before = _gates(job, home)
     total: Outcome | None = None
     skipped = job.skipped
     for phase in sorted({selection.experiment.phase for selection in job.selections}):
@@ -65,10 +70,37 @@ def run_program(job: Job, home: Home) -> Outcome:
             for decision in gate.overrides:
                 logger.info(f"{gate.gate}: overridden by {decision.by}, {decision.date[:10]}: {decision.reason}")
             if not gate.opens:
-                logger.warning(f"phase {phase} is not started: {gate.gate} is {gate.verdict}")
+                logger.warning(
+                    f"phase {phase} is not started: {gate.gate} is {gate.verdict}. A person may open it: "
+                    f'foresight gates override {gate.gate} --by NAME --reason "…", or the deployment override-gate'
+                )
                 break
         selections = tuple(s for s in job.selections if s.experiment.phase == phase)
         outcome = run_job(replace(job, selections=selections, skipped=skipped), home)
         skipped = ()
         total = outcome if total is None else total.plus(outcome)
-    return total or Outcome("", {}, ())
+    if total is None:
+        return Outcome("", {}, ())
+    _what_changed(total, before, _gates(job, home), home)
+    return total
+
+
+def _gates(job: Job, home: Home) -> list[gates.GateState]:
+    profile = job.profile
+    return [
+        gates.evaluate(home, job.plan, gate.id, profile=profile.name, moves_gates=profile.moves_gates)
+        for gate in job.plan.gates
+    ]
+
+
+def _what_changed(outcome: Outcome, before: list[gates.GateState], after: list[gates.GateState], home: Home) -> None:
+    """One page for the whole programme: gates and verdicts that flipped, what moved, what failed, what it cost."""
+    flips = gate_flips(before, after)
+    for flip in flips:
+        get_run_logger().warning(f"flipped   {comparison_text.flip_line(flip)}")
+    if flips:
+        news.flipped("gates", [comparison_text.flip_line(flip) for flip in flips])
+    create_markdown_artifact(markdown.gates(after), key="gates", description="gates: measured, and decided by people")
+    ran = [since_previous(home, experiment_id, outcome.run_id) for experiment_id in outcome.documents]
+    page = comparison_text.program([one for one in ran if one is not None], flips)
+    create_markdown_artifact(page, key="what-changed", description="against the last run of the same kind")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from foresight.results.comparison import Side
 from foresight.results.gates import GateState
+from foresight.results.pictures import data_uri
 
 
 def verdict(document: Mapping[str, Any]) -> str:
@@ -45,6 +48,38 @@ def verdict(document: Mapping[str, Any]) -> str:
         text = entry["finding"] or entry.get("error", "") or "; ".join(entry["notes"])
         lines.append(f"| {sub_id} {entry['title']} | {entry['status']} | {text.replace('|', '/')} |")
     return "\n".join(lines) + "\n"
+
+
+def findings(document: Mapping[str, Any], folder: Path, pictures_each: int = 2) -> str:
+    """What each sub-experiment found, and its first pictures inside the page. `folder`: of the results.yaml."""
+    lines = [f"# {document['title']}: findings", ""]
+    for sub_id, entry in document["results"]["experiments"].items():
+        lines += [f"## {sub_id} {entry['title']}", "", entry["finding"] or entry.get("error") or entry["status"], ""]
+        lines += [f"*Note: {note}*\n" for note in entry["notes"]]
+        names = [name for name in entry["artifacts"] if name.endswith(".png") and "/seed-" not in name]
+        for name in names[:pictures_each]:
+            address = data_uri(folder / name)
+            if address is not None:
+                lines += [f"![{Path(name).stem.replace('_', ' ')}]({address})", ""]
+        if more := len(entry["artifacts"]) - len(names[:pictures_each]):
+            lines += [f"{more} more in `{folder / 'artifacts' / sub_id}`", ""]
+    return "\n".join(lines) + "\n"
+
+
+def cost(side: Side) -> str:
+    """What this run computed, by sub-experiment; what it took from records cost nothing again."""
+    lines = [
+        "| sub-experiment | seeds computed | seeds from records | seconds | dollars | on |",
+        "|---|---|---|---|---|---|",
+    ]
+    for sub_id, seeds in side.records.items():
+        own = [record for record in seeds.values() if record.fingerprint in side.computed]
+        if seeds:
+            devices = ", ".join(sorted({record.usage.device for record in own})) or "–"
+            seconds, usd = sum(one.usage.seconds for one in own), sum(one.usage.cost_usd for one in own)
+            lines.append(f"| {sub_id} | {len(own)} | {len(seeds) - len(own)} | {seconds:.1f} | {usd:.2f} | {devices} |")
+    lines.append(f"| **all** | {len(side.computed)} | | {side.seconds:.1f} | **{side.cost_usd:.2f}** | |")
+    return "\n".join(lines) + "\n\nExtractions and failed attempts are not in it: `foresight status` has them.\n"
 
 
 def gates(states: Sequence[GateState]) -> str:

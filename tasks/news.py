@@ -5,24 +5,25 @@ An automation turns them into a notification (`flows.automations`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prefect.events import emit_event
 from prefect.runtime import deployment, flow_run
 
 FLIPPED = "foresight.verdict.flipped"
 NIGHTLY_FAILED = "foresight.nightly.failed"
+NIGHTLY = "nightly"  # the name of its deployment
 
 
-def flipped(experiment_id: str, lines: list[str]) -> None:
-    """Something of an experiment that was decided is decided otherwise now."""
-    _emit(FLIPPED, f"foresight.experiment.{experiment_id}", f"{experiment_id}: a verdict flipped", "\n".join(lines))
+def flipped(what: str, lines: Sequence[str]) -> None:
+    """Something that was decided is decided otherwise now. `what`: an experiment's id, or `gates`."""
+    _emit(FLIPPED, f"foresight.verdict.{what}", f"{what}: a verdict flipped", "\n".join(lines))
 
 
-def nightly_failed(why: str) -> None:
-    _emit(NIGHTLY_FAILED, "foresight.nightly", "the nightly failed", why)
-
-
-def is_nightly() -> bool:
-    return deployment.name == "nightly"
+def if_nightly_failed(why: str) -> None:
+    """Nothing where the run is no nightly: whoever started it by hand is looking."""
+    if deployment.name == NIGHTLY:
+        _emit(NIGHTLY_FAILED, "foresight.nightly", "the nightly failed", why)
 
 
 def _emit(event: str, resource: str, title: str, text: str) -> None:

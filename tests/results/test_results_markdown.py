@@ -1,0 +1,77 @@
+"""What the UI's artifacts say: verdicts with interval and baseline, findings with their pictures, cost, gates."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+
+import numpy as np
+from PIL import Image
+from results_builders import experiment, finished_run, good, plan
+
+from foresight.home import Home
+from foresight.plan.schema import Gate
+from foresight.results import gates, markdown, view
+from foresight.results.pictures import MOST_BYTES, data_uri
+from foresight.results.sides import side
+
+
+def picture(path, size=(1600, 900), noise=False):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8) if noise else np.full((*size[::-1], 3), 90)
+    Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return path
+
+
+def decoded(address: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(address.partition("base64,")[2])))
+
+
+def test_a_picture_becomes_an_address_that_holds_it_small(tmp_path):
+    address = data_uri(picture(tmp_path / "plain.png"))
+    assert decoded(address).size == (640, 360)
+    assert decoded(address).convert("RGB").getpixel((300, 200)) == (90, 90, 90)
+    heavy = data_uri(picture(tmp_path / "heavy.png", noise=True))
+    assert len(base64.b64decode(heavy.partition("base64,")[2])) <= MOST_BYTES
+    (tmp_path / "note.txt").write_text("no picture")
+    assert data_uri(tmp_path / "note.txt") is None
+    assert data_uri(tmp_path / "gone.png") is None
+
+
+def test_findings_carry_their_pictures_and_the_verdict_its_interval_and_baseline(tmp_path):
+    home = Home(tmp_path)
+    run = finished_run(home, "run-a", good())
+    path = view.rebuild(home, run.experiment.id)
+    for plot in path.parent.glob("artifacts/*/plot.png"):
+        plot.unlink()
+        picture(plot, (300, 200))
+    document = view.read(home, run.experiment.id)
+    page = markdown.findings(document, path.parent)
+    assert "Clusters: 0.72." in page
+    assert len(re.findall(r"!\[plot\]\(data:image/(png|jpeg);base64,", page)) == 3
+    verdict = markdown.verdict(document)
+    assert re.search(r"lpips \(e1_5\) \| 0\.200 \| 0\.\d+ to 0\.\d+ \| ≤ 0\.35 \| mean_image 0\.500", verdict)
+
+
+def test_cost_tells_what_this_run_computed_from_what_it_took_from_records(tmp_path):
+    home = Home(tmp_path)
+    finished_run(home, "run-1", good())
+    again = finished_run(home, "run-2", good())  # the same records
+    assert "| **all** | 3 | | 6.0 | **0.75** | |" in markdown.cost(
+        side(home, runs.read_run(home, again.experiment.id, "run-1"))
+    )
+    page = markdown.cost(side(home, again))
+    assert "| e1_4 | 0 | 1 | 0.0 | 0.00 | – |" in page
+    assert "**0.00**" in page
+
+
+def test_both_verdicts_of_a_gate_that_was_opened_stay_visible(tmp_path):
+    home = Home(tmp_path)
+    run = begin(home, "run-a")
+
+    programme = plan(experiment(), gates=[Gate(id="gate_1", experiments=("c1",), unlocks_phase=2)])
+    gates.override(home, programme, "gate_1", by="Ada", reason="worth a try")
+    page = markdown.gates([gates.evaluate(home, programme, "gate_1")])
+    assert "**pending**" in page
+    assert "opened by Ada" in page
