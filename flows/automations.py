@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import argparse
 from datetime import timedelta
+from typing import Any
 
 from prefect.automations import Automation, EventTrigger
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ActionTypes, ChangeFlowRunState, SendNotification
+from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import Posture
 from prefect.settings import get_current_settings
 
-from tasks.news import FLIPPED, NIGHTLY_FAILED
+from tasks.news import FLIPPED, NIGHTLY, NIGHTLY_FAILED
 
 ZOMBIES = "foresight: mark flow runs whose heartbeats stopped"
 NOTIFY = "foresight: notify about flipped verdicts and failed nightlies"
+NOTIFY_CRASH = "foresight: notify about a nightly that crashed"
 BEATS = 4  # a window of fewer than three crashes healthy runs whose beat was late
 HEARTBEAT = "prefect.flow-run.heartbeat"
 
@@ -47,27 +49,31 @@ def zombies(heartbeat_s: int) -> Automation:
     )
 
 
-def notify(action: ActionTypes) -> Automation:
-    """Do `action` when a verdict has flipped or a nightly has failed."""
-    return Automation(
-        name=NOTIFY,
-        trigger=EventTrigger(
-            expect={FLIPPED, NIGHTLY_FAILED}, posture=Posture.Reactive, threshold=1, within=timedelta(seconds=0)
-        ),
-        actions=[action],
-    )
-
-
-def message(block: str) -> SendNotification:
-    """A message through a notification block, named `type/name` as in `prefect block ls`."""
+def notifications(block: str) -> list[Automation]:
+    """Through a notification block, named `type/name` as in `prefect block ls`: what the flows say, and a nightly that
+    was killed and so could say nothing."""
     kind, _, name = block.partition("/")
     with get_client(sync_client=True) as client:
-        document = client.read_block_document_by_name(name, kind)
-    return SendNotification(
-        block_document_id=document.id,
-        subject="Foresight: {{ event.payload.title }}",
-        body="{{ event.payload.text }}",
+        document = client.read_block_document_by_name(name, kind).id
+    said = SendNotification(
+        block_document_id=document, subject="Foresight: {{ event.payload.title }}", body="{{ event.payload.text }}"
     )
+    died = SendNotification(
+        block_document_id=document,
+        subject="Foresight: the nightly crashed",
+        body="{{ flow_run.name }}: {{ flow_run.state.message }}\n{{ flow_run|ui_url }}",
+    )
+    tag = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{NIGHTLY}"}
+    return [
+        Automation(name=NOTIFY, trigger=_at_once({FLIPPED, NIGHTLY_FAILED}), actions=[said]),
+        Automation(
+            name=NOTIFY_CRASH, trigger=_at_once({"prefect.flow-run.Crashed"}, match_related=tag), actions=[died]
+        ),
+    ]
+
+
+def _at_once(expect: set[str], **match: Any) -> EventTrigger:
+    return EventTrigger(expect=expect, posture=Posture.Reactive, threshold=1, within=timedelta(seconds=0), **match)
 
 
 def install(automations: list[Automation]) -> None:
@@ -87,8 +93,8 @@ def main() -> None:
     parser.add_argument("--notify", metavar="TYPE/NAME", help="a notification block, e.g. slack-webhook/team")
     block = parser.parse_args().notify
     heartbeat_s = get_current_settings().flows.heartbeat_frequency or 180
-    install([zombies(heartbeat_s), *([notify(message(block))] if block else [])])
-    print(f"installed: {ZOMBIES} ({BEATS} x {heartbeat_s} s)" + (f"; {NOTIFY}, through {block}" if block else ""))
+    install([zombies(heartbeat_s), *(notifications(block) if block else [])])
+    print(f"installed: {ZOMBIES} ({BEATS} x {heartbeat_s} s)" + (f"; notifications through {block}" if block else ""))
 
 
 if __name__ == "__main__":

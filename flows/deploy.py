@@ -14,7 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import VariableCreate, WorkPoolCreate
+from prefect.client.schemas.actions import VariableCreate, WorkPoolCreate, WorkPoolUpdate
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
@@ -25,17 +25,19 @@ POOL = "foresight"
 NIGHTLY = "research-program/nightly"
 TIMEZONE = "foresight_timezone"  # a Prefect variable; deployments/prefect.yaml reads it
 CHECKOUT = Path(__file__).parents[1]
-DEPLOYMENTS = CHECKOUT / "deployments" / "prefect.yaml"
+DEPLOYMENTS = Path(os.environ.get("FORESIGHT_DEPLOYMENTS") or CHECKOUT / "deployments" / "prefect.yaml")
 
 
-def deploy(file: Path = DEPLOYMENTS) -> str:
-    """Work pool, time zone, deployments, automations. Returns one line that says what was done."""
+def deploy(file: Path = DEPLOYMENTS, *, runs_at_once: int | None = None) -> str:
+    """Work pool (its limit only if given), time zone, deployments, automations. Returns one line: what was done."""
     with get_client(sync_client=True) as client:
         zone = _zone(client)
         try:
             client.read_work_pool(POOL)
         except ObjectNotFound:
             client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+        if runs_at_once is not None:
+            client.update_work_pool(POOL, WorkPoolUpdate(concurrency_limit=runs_at_once))
         switched_on = _nightly_switch(client)
         _prefect_deploy(file)
         if switched_on:

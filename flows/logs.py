@@ -12,16 +12,19 @@ from io import StringIO
 from rich.console import Console, RenderableType
 
 from foresight.compute.masking import mask
+from foresight.errors import StepFailed, UserError
 
 WIDTH = 120
-_OWN_DOINGS = ("Finished in state Completed(", "Task run failed with state", "Task run encountered", "Created task run")
+_OWN_DOINGS = ("Finished in state ", "Task run failed with state", "Task run encountered", "Created task run")
 
 
 class _ForReading(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
+        if record.exc_info and isinstance(record.exc_info[1], (StepFailed, UserError)):
+            return False  # the engine's surprise that a flow failed: why it did has been said, in one sentence
         # A task that failed has said why, and the flow run says it again with what to do; its state has both.
-        if record.name == "prefect.task_runs" and text.startswith((*_OWN_DOINGS, "Finished in state Failed(")):
+        if record.name == "prefect.task_runs" and text.startswith(_OWN_DOINGS):
             return False
         masked = mask(text)
         if masked != text:
@@ -34,7 +37,7 @@ _FILTER = _ForReading()
 
 def for_reading() -> None:
     """Idempotent; from the first line of a flow on."""
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
+    for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.engine"):
         logging.getLogger(name).addFilter(_FILTER)
 
 

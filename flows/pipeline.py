@@ -30,7 +30,7 @@ from foresight.compute.planner import StepPlan
 from foresight.compute.rates import rates_of
 from foresight.compute.request import Job
 from foresight.compute.tracking import Tracker, earlier_record
-from foresight.errors import UserError
+from foresight.errors import StepFailed, UserError
 from foresight.home import Home
 from foresight.results import table
 from tasks import news
@@ -58,7 +58,9 @@ def ended(work: Callable[[], Outcome]) -> Outcome | State:
     if not outcome.failed:
         return outcome
     news.if_nightly_failed(message := f"failed: {', '.join(outcome.failed)}")
-    return Failed(message=message, data=outcome)
+    # A shell wants the results of a failed run too; the engine of a deployed one takes nothing but an exception.
+    data = StepFailed(message, cause="exception", retryable=False) if deployment.id else outcome
+    return Failed(message=message, data=data)
 
 
 def current_run_id() -> str:

@@ -38,7 +38,7 @@ Try, in another terminal:
 Ctrl-C stops everything; what is finished is kept."""
 
 
-def up(home: Home, *, deployments: Path | None = None, port: int = PORT, limit: int) -> None:
+def up(home: Home, *, limit: int, port: int = PORT) -> None:
     """Runs until SIGINT or SIGTERM. Raises `UserError` if it runs already or something of it does not start."""
     home.require_writable()
     home.prefect.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def up(home: Home, *, deployments: Path | None = None, port: int = PORT, limit: 
         os.environ.update(prefect_environment(home) | {"PREFECT_API_URL": server.url, "FORESIGHT_HOME": str(home.root)})
         os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT_S))
         server.wait()
-        _serve(home, server, deployments, limit, address)
+        _serve(home, server, limit, address)
     finally:
         address.unlink(missing_ok=True)
         server.stop()
@@ -63,17 +63,17 @@ def up(home: Home, *, deployments: Path | None = None, port: int = PORT, limit: 
     _say("stopped; nothing is left running")
 
 
-def _serve(home: Home, server: OwnServer, deployments: Path | None, limit: int, address: Path) -> None:
+def _serve(home: Home, server: OwnServer, limit: int, address: Path) -> None:
     from flows import deploy, zombies  # Prefect reads its settings when it is imported
     from flows.worker import OwnWorker
 
     for line in zombies.mark_dead(home):
         _say(line)
     _say("deploying")
-    _say(deploy.deploy(deployments or deploy.DEPLOYMENTS))
+    _say(deploy.deploy(runs_at_once=limit))
     if again := zombies.reschedule_pending(deploy.POOL):
         _say(f"{again} flow run(s) that were taken and not started are scheduled again")
-    worker = OwnWorker(home, limit=limit)
+    worker = OwnWorker(home)
     try:
         ui = server.url.removesuffix("/api")
         write_atomic(address, ui + "\n")

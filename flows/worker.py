@@ -25,9 +25,13 @@ STOP_S = 12.0
 
 
 class OwnWorker:
-    """A worker process, told to end by a pipe that only this object holds open."""
+    """A worker process, told to end by a pipe that only this object holds open.
 
-    def __init__(self, home: Home, *, limit: int) -> None:
+    How many runs it works on is the pool's limit: with one of its own, Prefect 3.8 ends the worker when a flow run is
+    retried before the slot of its crashed attempt is free again.
+    """
+
+    def __init__(self, home: Home) -> None:
         log = home.prefect / "worker.log"
         environment = {
             **os.environ,
@@ -37,7 +41,7 @@ class OwnWorker:
         }
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "flows.worker", str(limit)],
+                [sys.executable, "-m", "flows.worker"],
                 env=environment,
                 stdin=subprocess.PIPE,
                 stdout=output,
@@ -74,24 +78,25 @@ class OwnWorker:
             return []
 
 
-def _work(limit: int) -> None:
+def _work() -> None:
     from prefect.workers.process import ProcessWorker
 
     from flows.deploy import POOL
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 1):
+            pass
         kill_descendants()
         os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
 
     async def work() -> None:
-        worker = ProcessWorker(name="foresight-up", work_pool_name=POOL, limit=limit)
+        worker = ProcessWorker(name="foresight-up", work_pool_name=POOL)
         await worker.start(printer=lambda line: print(time.strftime("%H:%M:%S"), line, flush=True))
 
     asyncio.run(work())
 
 
 if __name__ == "__main__":
-    _work(int(sys.argv[1]))
+    _work()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -31,6 +32,7 @@ from foresight.home import Home
 from foresight.results.findings import pool_findings
 from foresight.results.record import finished, read_record
 
+PROGRESS_EVERY_S = 5.0
 RETRIES = 2
 _LOGGED = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+: ")  # as `foresight.compute.capture` formats it
 
@@ -79,7 +81,6 @@ def run_call(key: str, name: str, call: Call, backend: Backend, run_id: str, hom
         level, text = level_of(text)
         logger.log(level, f"{call.label} │ {text}")
 
-    say("starts")
     follow(call, backend, run_id, home, say)
     for step in call.steps:
         record = read_record(home, step.fingerprint)
@@ -142,13 +143,12 @@ def _one_attempt(
     call: Call, backend: Backend, run_id: str, home: Home, say: Callable[[str], None]
 ) -> Mapping[str, StepOutcome]:
     call_id = backend.submit(call, run_id=run_id)
-    if link := backend.link(call_id):
-        say(f"on Modal: {link}")
-    cursor, cancelled = 0, False
+    say(f"on Modal: {link}" if (link := backend.link(call_id)) else "starts")
+    cursor, cancelled, reports = 0, False, Reports()
     while True:
         state = backend.poll(call_id, backend.poll_s)
         lines, cursor = backend.logs(call_id, cursor)
-        for line in newest_progress(lines):
+        for line in reports.due(newest_progress(lines)):
             text = line.text if line.progress is None else f"{line.progress:4.0%}  {line.text}"
             say(text if line.step in (None, call.label) or line.progress is not None else f"{line.step}: {text}")
         if state != "running":
@@ -157,6 +157,24 @@ def _one_attempt(
         if not cancelled and ledger.cancel_requested(home, run_id):
             backend.cancel(call_id)
             cancelled = True
+
+
+class Reports:
+    """Progress reports, but of each step not more than one in `every_s` seconds. Other lines pass."""
+
+    def __init__(self, every_s: float = PROGRESS_EVERY_S, clock: Callable[[], float] = time.monotonic) -> None:
+        self._every_s, self._clock = every_s, clock
+        self._shown: dict[str | None, float] = {}
+
+    def due(self, lines: Sequence[LogLine]) -> list[LogLine]:
+        return [line for line in lines if line.progress is None or self._is_due(line.step)]
+
+    def _is_due(self, step: str | None) -> bool:
+        now = self._clock()
+        if now - self._shown.get(step, float("-inf")) < self._every_s:
+            return False
+        self._shown[step] = now
+        return True
 
 
 def newest_progress(lines: Sequence[LogLine]) -> list[LogLine]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,8 +134,19 @@ class Toy:
         }
         return {**{k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}, **own}
 
-    def second_handler(self, name: str) -> None:
-        (self.folder / "plan.yaml").write_text(PLAN.replace("HANDLER_B", name))
+    @classmethod
+    def make(cls, folder: Path, home: Home) -> Toy:
+        folder.mkdir(exist_ok=True)
+        (folder / "toy_handlers.py").write_text(textwrap.dedent(HANDLERS))
+        (folder / "profiles.yaml").write_text(PROFILES)
+        toy = cls(folder, home)
+        toy.second_handler("steady")
+        return toy
+
+    def second_handler(self, name: str, file: str = "plan.yaml") -> str:
+        """Write the plan (or another one beside it) with this handler for `t_b`, and return its path."""
+        (self.folder / file).write_text(PLAN.replace("HANDLER_B", name))
+        return str(self.folder / file)
 
     def edit_handlers(self, old: str, new: str) -> None:
         path = self.folder / "toy_handlers.py"
@@ -148,16 +160,17 @@ class Toy:
         return path.read_text().splitlines() if path.exists() else []
 
 
+@pytest.fixture(scope="session")
+def make_toy() -> Callable[[Path, Home], Toy]:
+    """For tests that share one toy programme; a test of its own takes `toy`."""
+    return Toy.make
+
+
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
-    folder = tmp_path / "toy"
-    folder.mkdir()
-    (folder / "toy_handlers.py").write_text(textwrap.dedent(HANDLERS))
-    (folder / "profiles.yaml").write_text(PROFILES)
-    made = Toy(folder, Home(tmp_path / "home"))
-    made.second_handler("steady")
+    made = Toy.make(tmp_path / "toy", Home(tmp_path / "home"))
     for name in ("FORESIGHT_HOME", "TOY_CALLS", "TOY_GATE"):
         monkeypatch.setenv(name, made.environment[name])
-    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.syspath_prepend(str(made.folder))
     monkeypatch.delitem(sys.modules, "toy_handlers", raising=False)
     return made

@@ -38,6 +38,7 @@ def test_the_log_begins_with_what_will_run_and_why(toy):
     assert story.to_run(calls, {}) == []
 
 
+@pytest.mark.filterwarnings("ignore:Logger .* attempted to send logs")
 def test_chatter_is_left_out_words_stay_and_tokens_are_blacked_out(caplog, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "correct-horse-battery")
     logs.for_reading()

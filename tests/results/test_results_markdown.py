@@ -56,11 +56,9 @@ def test_findings_carry_their_pictures_and_the_verdict_its_interval_and_baseline
 
 def test_cost_tells_what_this_run_computed_from_what_it_took_from_records(tmp_path):
     home = Home(tmp_path)
-    finished_run(home, "run-1", good())
+    first = finished_run(home, "run-1", good())
     again = finished_run(home, "run-2", good())  # the same records
-    assert "| **all** | 3 | | 6.0 | **0.75** | |" in markdown.cost(
-        side(home, runs.read_run(home, again.experiment.id, "run-1"))
-    )
+    assert "| **all** | 3 | | 6.0 | **0.75** | |" in markdown.cost(side(home, first))
     page = markdown.cost(side(home, again))
     assert "| e1_4 | 0 | 1 | 0.0 | 0.00 | – |" in page
     assert "**0.00**" in page
@@ -68,8 +66,6 @@ def test_cost_tells_what_this_run_computed_from_what_it_took_from_records(tmp_pa
 
 def test_both_verdicts_of_a_gate_that_was_opened_stay_visible(tmp_path):
     home = Home(tmp_path)
-    run = begin(home, "run-a")
-
     programme = plan(experiment(), gates=[Gate(id="gate_1", experiments=("c1",), unlocks_phase=2)])
     gates.override(home, programme, "gate_1", by="Ada", reason="worth a try")
     page = markdown.gates([gates.evaluate(home, programme, "gate_1")])

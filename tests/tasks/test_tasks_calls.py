@@ -11,7 +11,7 @@ from foresight.compute.backend import Call, LogLine
 from foresight.compute.step import Resources, Step
 from foresight.errors import StepFailed
 from foresight.home import Home
-from tasks.calls import can_be_mended, level_of, newest_progress, task_name
+from tasks.calls import Reports, can_be_mended, level_of, newest_progress, task_name
 
 
 def test_only_the_newest_of_reports_that_overtake_each_other_is_shown_and_no_line_is_lost():
@@ -25,6 +25,18 @@ def test_only_the_newest_of_reports_that_overtake_each_other_is_shown_and_no_lin
     ]
     assert [line.text for line in newest_progress(lines)] == ["starts", "epoch 2", "a warning", "epoch 3", "epoch 1"]
     assert newest_progress([]) == []
+
+
+def test_a_chatty_step_reports_its_progress_once_in_a_while_and_loses_no_line():
+    now = [0.0]
+    reports = Reports(every_s=5.0, clock=lambda: now[0])
+    shown = []
+    for second in range(12):
+        now[0] = float(second)
+        shown += reports.due([LogLine(f"epoch {second}", second / 12, "a"), LogLine(f"line {second}", None, "a")])
+    assert [line.text for line in shown if line.progress is not None] == ["epoch 0", "epoch 5", "epoch 10"]
+    assert sum(line.progress is None for line in shown) == 12
+    assert len(reports.due([LogLine("epoch 1", 0.1, "b")])) == 1  # another step has its own clock
 
 
 @pytest.mark.parametrize(
