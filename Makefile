@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: run up deploy test test-all check setup lock bench clean
+.PHONY: run up deploy screenshots test test-all check setup lock bench clean
 
 run: setup  ## the main job: models -> smoke test -> experiments -> assessment, on this machine
 	$(BIN)/foresight program
@@ -40,8 +40,12 @@ test: check  ## linter, types, import rules and the fast tests
 test-all: check  ## and the slow ones
 	$(BIN)/pytest
 
-bench: setup  ## what a local call costs to start, as a ratio within one run
+bench: setup  ## what a local call costs to start, and what the orchestration costs beside Metaflow and Dagster
 	$(BIN)/python benchmarks/local_backend.py
+	$(BIN)/python benchmarks/orchestration.py
+
+screenshots: setup  ## pictures of the UI for the docs; needs chromium (apt-get install chromium)
+	$(BIN)/python docs/images/screenshots.py
 
 COMPILE := $(BIN)/uv pip compile --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
   --generate-hashes --no-emit-index-url --no-header -q
