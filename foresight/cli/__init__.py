@@ -13,7 +13,7 @@ import sys
 
 import typer
 
-from foresight.cli import datasets, gates, plan, results, run, state
+from foresight.cli import datasets, gates, plan, reproduce, results, run, state
 from foresight.errors import StepFailed, UserError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 run.add_to(app)
 state.add_to(app)
+reproduce.add_to(app)
 app.add_typer(results.app, name="results")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(plan.app, name="plan")

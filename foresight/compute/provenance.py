@@ -41,7 +41,18 @@ def provenance_of(step: Step) -> Provenance:
         seed=identity.get("seed"),
         python=platform.python_version(),
         platform=platform.platform(),
+        processor=processor(),
     )
+
+
+@cache
+def processor() -> str:
+    """The CPU's model name: other processors add in another order, and the last bits of a sum differ."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 @cache

@@ -93,6 +93,7 @@ class Provenance(_Frozen):
     seed: int | None
     python: str
     platform: str
+    processor: str = Field(default="", description="The CPU's model name; empty: not kept then.")
 
 
 class Record(_Frozen):
