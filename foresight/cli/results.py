@@ -1,4 +1,4 @@
-"""`foresight results list | show | compare | report | verify`."""
+"""`foresight results list | show | compare | report | verify | export | prune`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from foresight.plan.loader import load_plan
 from foresight.results import document, runs, table, view
 from foresight.results.verify import verify as find_problems
 
-app = typer.Typer(no_args_is_help=True, help="What came out: list, show, compare, report, verify.")
+app = typer.Typer(no_args_is_help=True, help="What came out: list, show, compare, report, verify, export, prune.")
 compare.add_to(app)
 
 
@@ -89,6 +89,48 @@ def verify(as_json: AsJson = False) -> None:
             console.print(f"{problem.path}\n  {problem.what}\n  {problem.remedy}", markup=False, soft_wrap=True)
         console.print(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}")
     raise typer.Exit(1 if problems else 0)
+
+
+@app.command(help="Every number and every per-sample score as tidy CSV, with its columns described.")
+def export(
+    folder: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where to; may be new.")] = Path(
+        "export"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    from foresight.results.export import export as write
+
+    written = write(Home.from_environment(), folder)
+    if as_json:
+        print_json({"folder": str(folder), "rows": written})
+    else:
+        for name, rows in written.items():
+            console.print(f"{folder / name}  {rows:,} rows", markup=False)
+        console.print(f"{folder / 'columns.csv'}  what the columns mean", markup=False)
+
+
+@app.command(help="What nothing needs: old features, leftovers of failed attempts. Shows it; --yes deletes it.")
+def prune(
+    yes: Annotated[bool, typer.Option("--yes", help="Delete what is shown. Without it nothing is touched.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    from foresight.results import prune as pruning
+
+    home = Home.from_environment()
+    items = pruning.find(home)
+    if yes:
+        home.require_writable()
+        pruning.remove(home, items)
+    total = sum(item.size_bytes for item in items)
+    if as_json:
+        print_json({"deleted": yes, "size_bytes": total, "items": [vars(item) for item in items]})
+    elif not items:
+        console.print("nothing to prune: everything here is needed")
+    else:
+        for item in items:
+            console.print(f"{item.size_bytes / 1e6:9.2f} MB  {item.path}  {item.what}", markup=False, soft_wrap=True)
+        end = "deleted" if yes else "nothing was touched; --yes deletes it"
+        console.print(f"{total / 1e6:9.2f} MB  in {len(items)} places; {end}")
 
 
 def _read(home: Home, experiment_id: str) -> dict[str, Any] | None:

@@ -40,3 +40,25 @@ def test_a_report_says_that_a_record_was_edited(ran, toy):
     record.write_text(json.dumps({**json.loads(record.read_text()), "finding": "EXCELLENT"}))
     assert ran("results", "report", "t1").returncode == 0
     assert "was changed after run" in (toy.folder / "t1.html").read_text()
+
+
+def test_export_and_prune_speak_to_people_and_to_programs(ran, toy):
+    done = ran("results", "export", "-o", "tables")
+    assert done.returncode == 0, done.stderr
+    assert "metrics.csv" in done.stdout
+    assert (toy.folder / "tables" / "columns.csv").is_file()
+    rows = json.loads(ran("results", "export", "-o", "tables", "--json").stdout)["rows"]
+    assert rows["samples.csv"] == 2 * 2 * 2 * 24  # sub-experiments, seeds, ours and chance, samples
+    assert "nothing to prune" in ran("results", "prune").stdout
+    assert json.loads(ran("results", "prune", "--yes", "--json").stdout) == {
+        "deleted": True,
+        "items": [],
+        "size_bytes": 0,
+    }
+
+
+def test_export_of_nothing_is_refused(foresight, toy):
+    done = foresight("results", "export", "-o", "tables")
+    assert done.returncode == 2
+    assert "no results to export" in done.stderr
+    assert not (toy.folder / "tables").exists()
