@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from c1_planted import RECIPE, World
+from planted_world import RECIPE, World
 
 from foresight.data.recipes import RECIPES
 from foresight.home import Home

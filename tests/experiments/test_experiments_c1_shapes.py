@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from c1_planted import World, finding, samples
+from planted_world import World, finding, samples
 
 from foresight.models.tiny import VaeShape, build_vae
 

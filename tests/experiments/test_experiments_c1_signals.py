@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from c1_planted import GRID_X2, GRID_X3, STAND_IN_VAE, finding, samples
+from planted_world import GRID_X2, GRID_X3, STAND_IN_VAE, finding, samples
 
 from foresight.errors import StepFailed, UserError
 from foresight.experiments.c1 import e1_3, e1_5, e1_6

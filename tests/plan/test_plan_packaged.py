@@ -99,8 +99,16 @@ def test_the_gates_ask_of_whom_they_should():
     }
 
 
-def test_all_of_c1_is_implemented():
-    assert load_plan().experiment("c1").not_implemented == ()
+@pytest.mark.parametrize("name", ["c1", "q1"])
+def test_all_of_it_is_implemented(name):
+    assert load_plan().experiment(name).not_implemented == ()
+
+
+def test_repro_holds_out_as_many_pictures_as_were_published():
+    subs = load_profile("repro").sub_experiments
+    published = {"eq1_1": 270, "eq1_2": 270, "eq1_3": 450, "eq1_4": 108, "eq1_5": 360, "eq1_6": 450, "eq1_7": 360}
+    assert {sub: subs[sub].split.test for sub in published} == published
+    assert subs["eq1_4"].split.train + subs["eq1_4"].split.validation == 432
 
 
 @pytest.mark.parametrize("name", ["tiny", "repro", "real"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from foresight.plots import charts, maps, pictures
+from foresight.plots import charts, maps, pictures, relations
 from foresight.plots.style import DPI, Estimate, caption
 from foresight.probes.training import TrainingHistory
 
@@ -62,6 +62,13 @@ KINDS: dict[str, Callable[[], bytes]] = {
         {"tokens": [0.1, 0.5, 1.0], "mean box": [0.0, 0.0, 0.3]}, thresholds={"good": 0.6}, **COMMON
     ),
     "learning_curve": lambda: charts.learning_curve({"H5": HISTORY}, y_label="smooth L1", **COMMON),
+    "relation": lambda: relations.relation(
+        {"few": (RNG.random(20), RNG.random(20)), "many": (RNG.random(5000), RNG.random(5000))},
+        x_label="rank here",
+        y_label="rank there",
+        identity=True,
+        **COMMON,
+    ),
 }
 
 SHOWS = {
@@ -74,6 +81,7 @@ SHOWS = {
     "bars": ["X2", "pooled", "tokens", "0.25", "0.50", "0.75", "mean box (0.12)", "box IoU"],
     "iou_histogram": ["tokens (mean 0.53)", "mean box (mean 0.10)", "good (0.6)", "samples"],
     "learning_curve": ["H5, train", "H5, validation", "weights kept", "epoch", "smooth L1"],
+    "relation": ["few", "many", "rank here", "rank there", "pairs in a cell"],
 }
 
 
@@ -203,3 +211,26 @@ def test_a_picture_says_in_words_what_it_shows(kind):
     """So that a report can put the title beside it for who does not see it."""
     words = Image.open(io.BytesIO(KINDS[kind]())).text  # type: ignore[attr-defined]
     assert words == {"Title": "A title", "Description": LINE}
+
+
+def test_few_points_are_drawn_singly_and_many_as_how_dense_they_lie(figures):
+    few, many = np.linspace(0, 1, 30), np.tile(np.linspace(0, 1, 10), 300)
+    relations.relation({"few": (few, few), "many": (many, many)}, x_label="x", y_label="y", **COMMON)
+    singles, cells = (axes.collections[0] for axes in figures[0].axes[:2])
+    np.testing.assert_allclose(singles.get_offsets(), np.column_stack([few, few]))
+    assert cells.get_array().sum() == 3000
+    assert cells.norm.vmax == 300
+
+
+def test_rows_sorted_by_label_name_each_label_once(figures):
+    names = maps.block_names(["a", "a", "a", "b", "c", "c"])
+    assert names == ["", "a", "", "b", "", "c"]
+    maps.heat_map(np.arange(36.0).reshape(6, 6), unit="rank", row_labels=names, column_labels=names, **COMMON)
+    axes = figures[0].axes[0]
+    assert [
+        (tick, label.get_text()) for tick, label in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
+    ] == [
+        (1, "a"),
+        (3, "b"),
+        (5, "c"),
+    ]

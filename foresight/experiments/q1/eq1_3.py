@@ -78,14 +78,14 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
                 metrics[f"{metric}_of_noise"] = reference
     sweep = {name: _sweep(cloud) for name, cloud in clouds.items()}
 
+    vlm, ltx = (likelihood_dimension(clouds[name]) for name in ("X4.last", "X6 flat"))
+    if vlm is None or ltx is None:
+        return {"finding": "Not measured: too few distinct pictures are held out.", "metrics": metrics}
+
     runner.progress(len(clouds) / (len(clouds) + 1), "pictures")
     _pictures(runner, clouds, shown, sweep)
 
     # Finding
-    mle = {name: likelihood_dimension(cloud) for name, cloud in clouds.items()}
-    vlm, ltx = mle["X4.last"], mle["X6 flat"]
-    if vlm is None or ltx is None:
-        return {"finding": "Not measured: too few distinct pictures are held out.", "metrics": metrics}
     ratio = metrics["mle_ratio"] = max(vlm, ltx) / min(vlm, ltx)
     word = (
         "an excellent"

@@ -24,6 +24,7 @@ from foresight.data.recipes import Parameters, Recipe, Sample
 from foresight.data.splits import Split, split_by_source
 from foresight.features.store import FeatureWriter
 from foresight.home import Home
+from foresight.plan.loader import load_plan
 from foresight.probes.pixels import patchify
 from foresight.results.record import Samples, StepOutput
 from foresight.runner import execute
@@ -39,7 +40,7 @@ class PlantedParameters(Parameters):
     width: int = WIDTH
 
 
-RECIPE = Recipe("planted", 1, PlantedParameters, "c1_planted:make")
+RECIPE = Recipe("planted", 1, PlantedParameters, "planted_world:make")
 
 
 def make(parameters: PlantedParameters, root: Path | None = None) -> Iterator[Sample]:
@@ -71,13 +72,14 @@ class World:
 
     home: Home
     dataset: Dataset
+    sizes: tuple[float, float, float] = SPLIT
     needs: dict[str, str] = field(default_factory=dict)
     attempts: int = 0
 
     @classmethod
-    def of(cls, home: Home, **parameters: Any) -> World:
+    def of(cls, home: Home, sizes: tuple[float, float, float] = SPLIT, **parameters: Any) -> World:
         spec = DataSpec(name="planted", recipe="planted", parameters={"side": HEIGHT, **parameters})
-        return cls(home, prepare(spec, home))
+        return cls(home, prepare(spec, home), sizes)
 
     @property
     def images(self) -> np.ndarray:
@@ -85,7 +87,7 @@ class World:
         return np.asarray(self.dataset.images, dtype=np.float32) / 255
 
     def split(self, seed: int = 0) -> Split:
-        return split_by_source(self.dataset.manifest, seed, SPLIT)
+        return split_by_source(self.dataset.manifest, seed, self.sizes)
 
     def pixels(self, grid: tuple[int, int]) -> np.ndarray:
         """[N, h, w, P]: tokens that say everything, the pixels under each."""
@@ -117,8 +119,9 @@ class World:
         models: Mapping[str, Mapping[str, Any]] | None = None,
         stand_ins: bool = False,
     ) -> StepOutput:
-        """One seed of `c1.<handler>`, as `run_step` would run it."""
+        """One seed of a sub-experiment of the packaged plan, as `run_step` would run it."""
         self.attempts += 1
+        experiment = next(e for e in load_plan().experiments if any(s.id == handler for s in e.sub_experiments))
         attempt = self.home.step(handler) / "attempts" / str(self.attempts)
         (attempt / "artifacts").mkdir(parents=True)
         step = Step(
@@ -126,12 +129,12 @@ class World:
             label=handler,
             profile="tiny",
             identity={
-                "experiment": "c1-vlm-latent-sufficiency",
+                "experiment": experiment.id,
                 "sub_experiment": handler,
-                "handler": f"foresight.experiments.c1.{handler}:run",
+                "handler": experiment.sub_experiment(handler).handler,
                 "parameters": dict(config or {}),
                 "seed": seed,
-                "split": list(SPLIT),
+                "split": list(self.sizes),
                 "data": {"planted": self.dataset.manifest.sha256},
                 "models": {role: {"stand_in": stand_ins} for role in ("vlm", "vae")},
             },
