@@ -39,6 +39,7 @@ class Call:
             timeout_s=sum(each.timeout_s for each in wanted),
             deadline_s=None if None in deadlines else sum(each for each in deadlines if each is not None),
             memory_gb=max(each.memory_gb for each in wanted),
+            cores=max(each.cores for each in wanted),
         )
 
 

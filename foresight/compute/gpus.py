@@ -29,7 +29,7 @@ GPU_CLASSES: Mapping[str, GpuClass] = {
 ALIASES = {"A10G": "A10", "A100": "A100-40GB"}
 
 CORES = 4.0
-"""Physical processor cores of every container, with a GPU or without."""
+"""Physical processor cores of a container, with a GPU or without, where the profile does not say."""
 
 
 def gpu_class(name: str) -> str:

@@ -32,6 +32,7 @@ class StepEntry(BaseModel):
 
     label: str
     fingerprint: str
+    refresh: str | None = Field(default=None, description="The run whose record alone counts, if one is forced.")
 
 
 class CallEntry(BaseModel):

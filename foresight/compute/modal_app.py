@@ -46,6 +46,7 @@ LOCKS = {  # as `make setup` installs them: complete and hashed, so that nothing
     "requirements-data.lock": "--no-deps --require-hashes --no-build-isolation",
 }
 CODE_AT = "/root"
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 NOT_CODE = ["**/__pycache__", "**/*.pyc", "**/.*"]
 PREPARE_TIMEOUT_S = 6 * 3600
 PREPARE_MEMORY_MB = (4096, 65536)  # a download ends with one forward pass of the model, in float32 on the processor
@@ -122,13 +123,17 @@ COMMON: dict[str, Any] = {
 
 @app.function(name=ON_CPU, timeout=DEFAULT_TIMEOUT_S, **COMMON)
 def run_on_cpu(payload: Mapping[str, Any]) -> dict[str, Any]:
-    from foresight.compute import modal_worker
-
-    return modal_worker.work(payload)
+    return _work(payload)
 
 
 @app.function(name=ON_GPU, gpu="A10", timeout=DEFAULT_TIMEOUT_S, **COMMON)  # each call is given its own class
 def run_on_gpu(payload: Mapping[str, Any]) -> dict[str, Any]:
+    return _work(payload)
+
+
+def _work(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Libraries read how many threads they may have when they are imported, and sums depend on it in the last bit."""
+    os.environ.update(dict.fromkeys(THREADS, str(payload["threads"])))
     from foresight.compute import modal_worker
 
     return modal_worker.work(payload)

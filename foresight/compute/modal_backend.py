@@ -26,15 +26,15 @@ from typing import Any
 import modal
 
 from foresight.compute import crash_points, ledger
-from foresight.compute.attempt import OpenAttempt, attempt_numbers, close_failed, close_finished
+from foresight.compute.attempt import attempt_numbers
 from foresight.compute.backend import Call, CallState, LogLine, StepOutcome
 from foresight.compute.causes import Trouble
 from foresight.compute.ledger import CallEntry, StepEntry
 from foresight.compute.modal_claims import live_holder
 from foresight.compute.modal_log import RemoteLog
 from foresight.compute.modal_names import APP, ON_CPU, ON_GPU
+from foresight.compute.modal_settlement import settle
 from foresight.compute.modal_trouble import FATAL, TRANSPORT, refusal_of, trouble_of_call
-from foresight.compute.modal_volume import bring_attempts, bring_home, open_attempts, remote_record
 from foresight.compute.process import Process
 from foresight.compute.rates import TABLE, Rates
 from foresight.compute.run_step import steps_to_json
@@ -136,6 +136,7 @@ class ModalBackend:
         resources = call.resources
         function = modal.Function.from_name(APP, ON_CPU if resources.device == "cpu" else ON_GPU).with_options(
             gpu=None if resources.device == "cpu" else resources.device,
+            cpu=resources.cores,
             memory=math.ceil(resources.memory_gb * 1024),
             timeout=min(math.ceil(resources.timeout_s) + GRACE_S, LONGEST_S),
         )
@@ -144,6 +145,7 @@ class ModalBackend:
             "steps": steps_to_json(call),
             "run_id": run_id,
             "home_id": self._home.id,
+            "threads": max(1, int(resources.cores)),
             "usd_per_second": self.rates.usd_per_second(call.resources),
             "attempts": {fp: max(attempt_numbers(self._home, fp), default=0) for fp in fingerprints},
         }
@@ -159,7 +161,10 @@ class ModalBackend:
             call_id=call_id,
             run_id=run_id,
             backend=self.name,
-            steps=tuple(StepEntry(label=step.label, fingerprint=step.fingerprint) for step in call.steps),
+            steps=tuple(
+                StepEntry(label=step.label, fingerprint=step.fingerprint, refresh=step.work.get("refresh"))
+                for step in call.steps
+            ),
             state="running",
             owner=Process.current(),
             submitted_at=ledger.now(),
@@ -260,34 +265,11 @@ class ModalBackend:
         )
 
     def _settle(self, followed: _Followed) -> None:
-        """Bring home what it recorded, close at home what it left open, and say how each step ended."""
         entry = followed.entry
-        said = {each["fingerprint"]: StepOutcome(**each) for each in (followed.result or {}).get("outcomes", [])}
-        trouble = followed.trouble or Trouble("lost", "its container did not say how it ended", retryable=True)
-        outcomes = [self._outcome(entry, step.fingerprint, said.get(step.fingerprint), trouble) for step in entry.steps]
+        outcomes = settle(self._home, entry, followed.result, followed.trouble)
         crash_points.reached("results home")
         ledger.update_call(self._home, entry.run_id, entry.call_id, state="ended", ended_at=ledger.now())
         followed.outcomes = outcomes
-
-    def _outcome(self, entry: CallEntry, fingerprint: str, said: StepOutcome | None, trouble: Trouble) -> StepOutcome:
-        found = remote_record(fingerprint)
-        bring_attempts(self._home, fingerprint)
-        if found is not None:
-            bring_home(self._home, *found)
-        for content in open_attempts(self._home, fingerprint, entry.call_id):
-            attempt = OpenAttempt.model_validate(content)
-            if found is not None and found[0].attempt == attempt.number:
-                close_finished(self._home, attempt)
-            else:
-                seconds = (datetime.now(UTC) - datetime.fromisoformat(attempt.started_at)).total_seconds()
-                close_failed(self._home, attempt, cause=trouble.cause, error=trouble.error, seconds=max(0.0, seconds))
-        if said is not None and (said.status != "completed" or found is not None):
-            return said
-        if said is None and found is not None:
-            return StepOutcome(fingerprint, "completed", attempt=found[0].attempt, seconds=found[0].usage.seconds)
-        if said is not None:
-            trouble = Trouble("lost", "its container finished it, and the volume has no record of it", retryable=True)
-        return StepOutcome(fingerprint, "failed", trouble.cause, trouble.error, trouble.retryable)
 
     def outcome(self, call_id: str) -> Sequence[StepOutcome]:
         """Raises `ValueError` while the call runs."""

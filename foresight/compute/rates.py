@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from foresight.compute.gpus import CORES, CPU
+from foresight.compute.gpus import CPU
 from foresight.compute.step import Resources
 
 ACCOUNT_KEYS = {
@@ -40,7 +40,7 @@ class Rates:
     def usd_per_second(self, resources: Resources) -> float:
         """Of a container with these resources."""
         gpu = 0.0 if resources.device == CPU else self.gpu_usd_per_hour[resources.device]
-        return (gpu + CORES * self.core_usd_per_hour + resources.memory_gb * self.gib_usd_per_hour) / 3600
+        return (gpu + resources.cores * self.core_usd_per_hour + resources.memory_gb * self.gib_usd_per_hour) / 3600
 
     @property
     def are_free(self) -> bool:

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from foresight.compute.fingerprint import fingerprint_of
+from foresight.compute.gpus import CORES
 
 Kind = Literal["smoke", "extract", "sub_experiment"]
 
@@ -26,6 +27,7 @@ class Resources:
     timeout_s: float = 3600.0  # one attempt
     deadline_s: float | None = None  # all attempts of a run together, from when the first was submitted
     memory_gb: float = 4.0
+    cores: float = CORES  # of the container, and threads of its arithmetic; a local call has one
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,10 @@ class Resources(Frozen):
         default=None, description="Seconds, all attempts together, waiting included. At least timeout_s."
     )
     memory_gb: Annotated[FiniteFloat, Field(gt=0)] | None = Field(default=None, description="Main memory.")
+    cores: Annotated[FiniteFloat, Field(ge=1)] | None = Field(
+        default=None,
+        description="Of a container, and threads of its arithmetic. One gives, to the last bit, what a laptop gives.",
+    )
 
     @model_validator(mode="after")
     def _deadline_holds_an_attempt(self) -> Resources:

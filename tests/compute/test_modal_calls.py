@@ -42,13 +42,13 @@ def test_results_come_home(remote: Remote) -> None:
 
 
 def test_a_gpu_and_its_limits_are_those_of_the_step(remote: Remote) -> None:
-    step = remote.step("gpu", resources=Resources("A100-40GB", timeout_s=100.0, memory_gb=8.0))
+    step = remote.step("gpu", resources=Resources("A100-40GB", timeout_s=100.0, memory_gb=8.0, cores=2.0))
     remote.run(step).whole()
     (call,) = remote.calls_of(step)
     assert (call["function"], call["gpu"]) == ("run_on_gpu", "A100-40GB")
     assert 100 < call["timeout_s"] < 300
     variants = [f for f in remote.plane.functions() if f["gpu"] == "A100-40GB"]
-    assert [f["memory_mb"] for f in variants] == [8192]
+    assert [(f["memory_mb"], f["cpu"]) for f in variants] == [(8192, 2.0)]
     assert all(f["single_use"] and f["retries"] == 0 for f in variants)
 
 

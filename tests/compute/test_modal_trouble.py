@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import modal
 import pytest
@@ -141,6 +142,23 @@ def test_an_acknowledgement_that_is_lost(remote: Remote) -> None:
         remote.plane.configure(deduplicates=True)
     assert run.failure is None
     assert remote.noted("began") == ["held"]
+
+
+def test_an_older_record_is_no_result_of_a_refresh(remote: Remote) -> None:
+    """The step was recorded before; the call that was to compute it again reached its time limit."""
+    step = remote.step("held", held=True)
+    first = remote.run(step, run_id="first").start()
+    remote.began("held")
+    remote.let_go()
+    first.wait()
+    assert first.failure is None
+    (remote.folder / "go").unlink()
+    forced = replace(step, work={"refresh": "second"})
+    run = remote.run(forced, run_id="second").start()
+    remote.began("held", times=2)
+    remote.plane.now("timeout", remote.calls_of(step)[1]["id"])
+    assert run.failed().cause == "timeout"
+    assert len(remote.calls_of(step)) == 2
 
 
 def test_a_lost_container(remote: Remote) -> None:
