@@ -151,10 +151,10 @@ class Running:
             "MODAL_CONFIG_PATH": "/nonexistent",
             "MODAL_CLOUD_PROVIDER": "CLOUD_PROVIDER_PLANE",
             "MODAL_REGION": "loopback",
-            "MODAL_PLANE_MOUNTS": json.dumps(binds),
         }
         spec = {
-            "binds": binds, "hide": [str(path) for path in self.plane.hidden], "environment": environment,
+            "mounts": self.plane.settings.mounts, "binds": binds,
+            "hide": [str(path) for path in self.plane.hidden], "environment": environment,
             "keep": [sys.prefix, sys.base_prefix, str(self.plane.folder)], "new_root": str(self.folder / "root"),
         }  # fmt: skip
         path = self.folder / "spec.json"

@@ -47,6 +47,7 @@ class Settings:
     crash_backoff_s: float = 0.2  # doubles with each crash in a row
     log_delay_s: float = 0.0  # how late a line can be read; its time is when it was printed
     capacity: dict[str, int] = field(default_factory=dict)  # containers by GPU class ("H100"); others are not limited
+    mounts: str = "namespaces"  # or "links", which is also what follows where namespaces are not allowed
     preload: str = ""  # packages that every container has imported already, with commas; only at the start
     deduplicates: bool = True  # a FunctionMap that the client sends again is one call
 

@@ -1,14 +1,20 @@
 """A container's file system: its files and volumes at their paths, and nothing of this checkout.
 
-In a new mount namespace (as root, or as the root of a new user namespace) a root folder is built in memory: what
-this machine has, bound read-through, except along the paths of the binds. Nothing of the machine's own tree is
-touched or left changed. Where no namespace is allowed it stops with one sentence, unless
-MODAL_PLANE_WITHOUT_NAMESPACES=1 says that the code in the container finds its mounts by MODAL_PLANE_MOUNTS (JSON:
-path inside, path here) itself; its home is then the folder that would be /root.
+In a new mount namespace (as root, or as the root of a new user namespace) a root folder is built in memory: what this
+machine has, bound read-through, except along the paths of the binds. Nothing of the machine's own tree is touched or
+left changed.
+
+Where no namespace is allowed (a plain Docker container) the paths are links instead: `/foresight` becomes a link to
+`/proc/self/fd/900/foresight`, and descriptor 900 is, in each container, the folder with its own mounts. So two
+containers see different files at one path, in native code too. Less holds there: the link must be creatable and stays
+(it leads nowhere without the descriptor), a read-only mount is not, files of this machine can be seen (modules of the
+checkout still cannot be imported), and a process that the container starts has the paths only if it inherits
+descriptors. Where neither is allowed no container starts, and the call that waits for it says why.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -17,6 +23,9 @@ from pathlib import Path
 NEWNS, NEWUSER = 0x20000, 0x10000000
 BIND, REC, PRIVATE, REMOUNT, RDONLY = 0x1000, 0x4000, 1 << 18, 0x20, 1
 REFUSED = 97
+HOME = "/root"
+DESCRIPTOR = 900
+MAGIC = f"/proc/self/fd/{DESCRIPTOR}"
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -84,20 +93,47 @@ def build_root(root: Path, binds: dict[str, dict], hide: list[str], keep: list[s
     os.chroot(root)
 
 
+def link_root(root: Path, binds: dict[str, dict]) -> None:
+    """The same paths by links, without any right but to make them."""
+    for path, bound in binds.items():
+        inside = root / Path(path).relative_to("/")
+        inside.parent.mkdir(parents=True, exist_ok=True)
+        inside.symlink_to(bound["source"])
+        if path == HOME:
+            continue
+        top = next(part for part in [*reversed(Path(path).parents), Path(path)] if not part.is_dir() or is_ours(part))
+        if not is_ours(top):
+            with contextlib.suppress(FileExistsError):  # another plane was as quick
+                top.symlink_to(f"{MAGIC}{top}")
+            if not is_ours(top):
+                raise OSError(f"{top} is in the way")
+    descriptor = os.open(root, os.O_PATH | os.O_DIRECTORY)
+    os.dup2(descriptor, DESCRIPTOR, inheritable=True)
+    os.close(descriptor)
+
+
+def is_ours(path: Path) -> bool:
+    return path.is_symlink() and str(path.readlink()) == f"{MAGIC}{path}"
+
+
 def enter(spec: dict) -> str:
     """Puts this process into its container; returns the folder that is its home there."""
-    home = "/root"
+    home, root = HOME, Path(spec["new_root"])
     try:
+        if spec["mounts"] == "links":
+            raise OSError("a test asked for links")
         unshare()
-        build_root(Path(spec["new_root"]), spec["binds"], spec["hide"], spec["keep"])
-    except OSError as error:
-        if os.environ.get("MODAL_PLANE_WITHOUT_NAMESPACES") != "1":
+        build_root(root, spec["binds"], spec["hide"], spec["keep"])
+    except OSError as refused:
+        try:
+            link_root(root, spec["binds"])
+        except OSError as error:
             sys.stderr.write(
-                f"this machine lets no container have mounts of its own ({error}): allow user namespaces, run as root, "
-                "or set MODAL_PLANE_WITHOUT_NAMESPACES=1 for code that finds its mounts by MODAL_PLANE_MOUNTS\n"
+                f"this machine lets no container have mounts of its own ({refused}), nor links instead ({error}): "
+                "allow user namespaces (on Ubuntu: sysctl kernel.apparmor_restrict_unprivileged_userns=0) or be root\n"
             )
             sys.exit(REFUSED)
-        home = spec["binds"]["/root"]["source"]
-        spec["environment"]["PYTHONPATH"] = home
+        home = spec["binds"][HOME]["source"]
+        spec["environment"] |= {"PYTHONPATH": home, "HOME": home}
     os.chdir(home)
     return home

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 
 import modal
 import psutil
@@ -10,6 +14,7 @@ import pytest
 
 from modal_plane.conftest import shell
 from modal_plane.control import PlaneControl
+from modal_plane.fixture import running_plane
 
 
 def function(name: str) -> modal.Function:
@@ -84,3 +89,43 @@ def test_nothing_is_left_of_a_plane_that_is_stopped(plane: PlaneControl) -> None
     assert time.monotonic() - began < 5
     assert not any(psutil.pid_exists(pid) for pid in pids)
     assert list((plane.folder / "containers").iterdir()) == []
+
+
+LINKED = """
+import modal
+from pathlib import Path
+
+app = modal.App("linked")
+volume = modal.Volume.from_name("linked", create_if_missing=True)
+ROOT = Path("{root}/results")
+
+
+@app.function(image=modal.Image.debian_slim(python_version="3.11"), volumes={{str(ROOT): volume}})
+def write(name, wait_for):
+    seen = sorted(path.name for path in ROOT.iterdir())
+    (ROOT / name).write_text(name)
+    while not Path(wait_for, name).exists():
+        pass
+    return seen
+"""
+
+
+def test_without_namespaces_paths_are_links_that_lead_each_container_to_its_own(tmp_path: Path) -> None:
+    """Two at once, at one path: neither sees what the other writes, and both commit."""
+    root = Path(tempfile.gettempdir()) / f"modal-plane-{tmp_path.parent.name}-{tmp_path.name}"
+    (tmp_path / "linkedapp.py").write_text(LINKED.format(root=root))
+    try:
+        with running_plane(tmp_path / "plane", mounts="links") as plane:
+            subprocess.run([sys.executable, "-m", "modal", "deploy", "-m", "linkedapp"], cwd=tmp_path, check=True)
+            write = modal.Function.from_name("linked", "write")
+            calls = {name: write.spawn(name, str(tmp_path)) for name in ("a", "b")}
+            for call in calls.values():
+                plane.running(call.object_id)
+            for name in calls:
+                (tmp_path / name).touch()
+            assert [call.get() for call in calls.values()] == [[], []]
+            plane.until(lambda: all(container["stopped_at"] for container in plane.containers()))
+            assert sorted(entry.path for entry in modal.Volume.from_name("linked").listdir("/")) == ["a", "b"]
+            assert not root.exists()  # without a container the link leads nowhere
+    finally:
+        root.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """The app that the plane's own tests deploy."""
 
+import importlib.util
 import os
 import sys
 import time
@@ -96,6 +97,8 @@ def files(steps):
             print(f"waiting for {name}", flush=True)
             while not Path(name).exists():
                 time.sleep(0.01)
+        elif what == "import":
+            seen.append(importlib.util.find_spec(name) is not None)
         elif what == "exists":
             seen.append(Path(name).exists())
     return seen

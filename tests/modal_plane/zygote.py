@@ -64,6 +64,10 @@ def serve(control: socket.socket) -> dict[str, Any] | None:
             selector.register(os.pidfd_open(pid), selectors.EVENT_READ, pid)
 
 
+def inside(path: str, folders: list[str]) -> bool:
+    return any(Path(path).is_relative_to(folder) for folder in folders)
+
+
 def main() -> None:
     die_with_parent(int(sys.argv[2]))
     for name in [ENTRYPOINT, *sys.argv[3:]]:
@@ -77,7 +81,8 @@ def main() -> None:
     home = sandbox.enter(spec)
     os.environ.clear()
     os.environ.update(spec["environment"])
-    sys.path[0:1] = [home, home]
+    hidden = [path for path in sys.path[1:] if inside(path, spec["hide"]) and not inside(path, spec["keep"])]
+    sys.path[:] = [home, home, *(path for path in sys.path[1:] if path not in hidden)]
     sys.path_importer_cache.clear()
     sys.pycache_prefix = spec["environment"]["PYTHONPYCACHEPREFIX"]
     sys.argv = [ENTRYPOINT]
