@@ -77,12 +77,25 @@ class AveragePrecision:
         return jackknife_scores(lambda indices: float(self.at_half(indices) or 0.0), groups)
 
 
-def class_prior(train: Sequence[Objects], n: int) -> list[Detections]:
-    """What needs no features, for each of n pictures: every class at its mean box, as sure as the class is common."""
+def class_prior(train: Sequence[Objects], n: int, *, places: int = 4) -> list[Detections]:
+    """What needs no features, for each of n pictures: every class at its typical boxes, as sure as they are common.
+
+    A class's boxes are the centres of up to `places` clusters of its boxes on train, and the mean of all: a head that
+    sees nothing learns where things tend to be, and this is what it has to be measured against.
+    """
+    from sklearn.cluster import KMeans
+
     boxes, ids = (np.concatenate([getattr(of, name) for of in train]) for name in ("boxes", "category_ids"))
-    classes, counts = np.unique(ids, return_counts=True)
-    means = np.stack([boxes[ids == one].mean(0) for one in classes])
-    return [Detections(means, classes, counts / counts.sum())] * n
+    typical, classes, shares = [], [], []
+    for one in np.unique(ids):
+        own = boxes[ids == one].astype(np.float64)
+        k = min(places, len(np.unique(own, axis=0)))
+        clusters = KMeans(k, n_init=4, random_state=0).fit(own)
+        counts = np.bincount(clusters.labels_, minlength=k)
+        typical += [*clusters.cluster_centers_, own.mean(0)]
+        shares += [*(counts / len(boxes)), counts.min() / len(boxes) / 2]
+        classes += [one] * (k + 1)
+    return [Detections(np.array(typical), np.array(classes), np.array(shares))] * n
 
 
 def _truth(true: Sequence[Objects], category_ids: Sequence[int]) -> dict:

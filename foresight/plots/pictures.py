@@ -62,37 +62,51 @@ def image_grid(
 
 def box_overlay(
     images: np.ndarray,
-    true_boxes: np.ndarray,
-    predicted_boxes: Mapping[str, np.ndarray],
+    true_boxes: np.ndarray | Sequence[np.ndarray],
+    predicted_boxes: Mapping[str, np.ndarray | Sequence[np.ndarray]],
     *,
     title: str,
     caption: str,
     scores: Mapping[str, Sequence[float] | np.ndarray] | None = None,
+    names: Mapping[str, Sequence[Sequence[str]]] | None = None,
     columns: int = 6,
     limit: int = 18,
 ) -> bytes:
-    """PNG: the true box of each picture (white on black) and each predictor's in its colour; IoU above, if given.
+    """PNG: the true boxes of each picture (white on black) and each predictor's in its colour; IoU above, if given.
 
-    Boxes are [x0, y0, x1, y1] in 0..1. At most `limit` pictures are shown.
+    Boxes are [x0, y0, x1, y1] in 0..1, one a picture ([N, 4]) or several (N of [n, 4]). `names[predictor]` has a short
+    text for each box, written over it. At most `limit` pictures are shown.
     """
     count = min(limit, len(images))
     columns = min(columns, count)
     rows = -(-count // columns)
-    made = figure(max(4.5, 1.4 * columns), 1.7 * rows + 1.1, title, caption)
+    cell = 1.9 if names else 1.4  # what is written over boxes needs room
+    made = figure(max(4.5, cell * columns), (cell + 0.3) * rows + 1.1, title, caption)
     grid = made.add_gridspec(rows + 1, columns, height_ratios=[1.0] * rows + [0.2])
     for index in range(count):
         axes = made.add_subplot(grid[index // columns, index % columns])
         _blank(axes)
         _picture(axes, images[index], pixelated=False)
-        _box(axes, true_boxes[index], images[index].shape, "white")
+        _boxes(axes, true_boxes[index], images[index].shape, "white")
         texts = []
         for number, (name, boxes) in enumerate(predicted_boxes.items()):
-            _box(axes, boxes[index], images[index].shape, _predictor_colour(number))
+            written = names[name][index] if names and name in names else ()
+            _boxes(axes, boxes[index], images[index].shape, _predictor_colour(number), written)
             if scores and name in scores:
                 texts.append(f"{float(scores[name][index]):.2f}")
         if texts:
             axes.set_title("IoU " + " / ".join(texts), fontsize=SMALL, color=INK, pad=3)
-    handles = [Line2D([], [], color="white", linewidth=1.4, path_effects=[_OUTLINE], label="true box")]
+    one_each = np.ndim(true_boxes[0]) == 1
+    handles = [
+        Line2D(
+            [],
+            [],
+            color="white",
+            linewidth=1.4,
+            path_effects=[_OUTLINE],
+            label="true box" if one_each else "true boxes",
+        )
+    ]
     handles += [
         Line2D([], [], color=_predictor_colour(number), linewidth=1.4, path_effects=[_OUTLINE], label=name)
         for number, name in enumerate(predicted_boxes)
@@ -167,10 +181,15 @@ def _predictor_colour(number: int) -> str:
     return (PALETTE[1], PALETTE[5], PALETTE[4], PALETTE[2])[number % 4]
 
 
-def _box(axes: Axes, box: np.ndarray, shape: tuple[int, ...], colour: str) -> None:
+def _boxes(axes: Axes, boxes: np.ndarray, shape: tuple[int, ...], colour: str, names: Sequence[str] = ()) -> None:
+    """One box [4] or several [n, 4], with what is written over each."""
     height, width = shape[:2]
-    x0, y0, x1, y1 = (float(value) for value in box)
-    corner, length, rise = (x0 * width - 0.5, y0 * height - 0.5), (x1 - x0) * width, (y1 - y0) * height
-    axes.add_patch(
-        Rectangle(corner, length, rise, fill=False, edgecolor=colour, linewidth=1.4, path_effects=[_OUTLINE])
-    )
+    several = np.asarray(boxes, dtype=float).reshape(-1, 4)
+    for x0, y0, x1, y1 in several:
+        corner, length, rise = (x0 * width - 0.5, y0 * height - 0.5), (x1 - x0) * width, (y1 - y0) * height
+        axes.add_patch(
+            Rectangle(corner, length, rise, fill=False, edgecolor=colour, linewidth=1.4, path_effects=[_OUTLINE])
+        )
+    for (x0, y0, _, _), name in zip(several, names, strict=False):
+        place = (x0 * width, max(y0 * height - 1.5, 0.06 * height))
+        axes.text(*place, name, fontsize=5.5, color=colour, va="bottom", path_effects=[_OUTLINE])

@@ -51,13 +51,15 @@ def train(
     lr: float = 1e-3,
     batch_size: int = 32,
     weight_decay: float = 0.0,
+    largest_gradient: float | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> TrainingHistory:
     """Fit `module(inputs) -> predictions` in place to (inputs, targets), first axis N; the best weights stay in it.
 
     `loss(predictions, targets)` is the mean over the batch. Stops after `patience` epochs without a better validation
-    loss. Raises `StepFailed` when a loss is not a finite number: a diverged probe is no measurement.
+    loss. `largest_gradient` bounds the norm of all gradients. Raises `StepFailed` when a loss is not a finite number: a
+    diverged probe is no measurement.
     """
     for name, (inputs, targets) in {"training": train_arrays, "validation": validation_arrays}.items():
         if len(inputs) != len(targets) or not len(inputs):
@@ -77,6 +79,8 @@ def train(
                 value = loss(*_apply(module, train_arrays, index, device))
                 optimizer.zero_grad()
                 value.backward()
+                if largest_gradient is not None:
+                    nn.utils.clip_grad_norm_(module.parameters(), largest_gradient)
                 optimizer.step()
                 total += float(value.detach()) * len(index)
             train_loss.append(_finite(total / n, "training", epoch, lr))

@@ -1,0 +1,46 @@
+"""Classes of tokens and pairs: told where they are known, at chance where not, crowds and unclear cells left out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from foresight.data.objects import Objects
+from foresight.probes.classes import balanced_tokens, fit_class_probe, pooled_over_boxes, token_classes
+
+BOXES = np.array([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 0.85]], dtype=np.float32)
+
+
+def objects(crowd=(False, False)) -> Objects:
+    return Objects(BOXES, np.array([3, 90]), np.array([0.25, 0.175]), np.array(crowd), 100.0)
+
+
+def test_a_cell_is_the_objects_that_covers_half_of_it_and_background_where_nothing_does():
+    labels = token_classes([objects()], (4, 4))[0]
+    assert (labels[:2, :2] == 3).all()
+    assert (labels[2, 2:] == 90).all()
+    assert (labels[3, 2:] == -1).all(), "covered by 40 %: neither"
+    assert (labels[:2, 2:] == 0).all()
+    assert (token_classes([objects((True, False))], (4, 4))[0][:2, :2] == -1).all(), "a crowd is no class"
+
+
+def test_as_many_tokens_of_background_as_of_objects():
+    labels = token_classes([objects()] * 10, (4, 4))
+    chosen = labels[tuple(balanced_tokens(labels, np.random.default_rng(0), 1000).T)]
+    assert (chosen > 0).sum() == (chosen == 0).sum() == 60
+    assert len(balanced_tokens(labels, np.random.default_rng(0), 20)) == 40
+
+
+def test_a_mean_over_a_box_weighs_cells_by_what_the_box_covers():
+    tokens = np.arange(4.0).reshape(2, 2, 1)
+    box = np.array([[0.25, 0.0, 1.0, 0.5]])  # half of the first cell and all of the second
+    assert pooled_over_boxes(tokens, box)[0, 0] == pytest.approx(2 / 3)
+
+
+def test_what_is_linear_is_told_and_noise_is_not():
+    rng = np.random.default_rng(0)
+    labels = rng.choice([0, 3, 90], 400)
+    known = np.eye(91)[labels] @ rng.standard_normal((91, 20)) + 0.1 * rng.standard_normal((400, 20))
+    for features, least, most in ((known, 0.99, 1), (rng.standard_normal((400, 20)), 0.2, 0.48)):
+        probe = fit_class_probe(features[:200], labels[:200], features[200:300], labels[200:300])
+        assert least <= np.mean(probe.predict(features[300:]) == labels[300:]) <= most
