@@ -1,0 +1,109 @@
+"""e_q2_1, before the merge: how well can boxes, relative positions and classes be read from the pre-merge tokens?
+
+Boxes of one to three objects by H5 on the tokens of X2, and by the published linear slots (H4) and an MLP (H3) on the
+mean token, all with Hungarian matching. Whether X2 really lies before the merger is checked first: it must have the
+tokens that the merger joins, and another width than what comes out of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from skimage.util import img_as_float32
+
+from foresight.experiments.q2.reading import CONTENT, Reading, content_metrics, estimate, merger_block, told
+from foresight.metrics.box_sets import spurious
+from foresight.plots.charts import bars, learning_curve
+from foresight.plots.pictures import box_overlay
+
+if TYPE_CHECKING:
+    from foresight.runner import ExperimentRunner
+
+POINT = "vlm:X2"
+LEVELS = {"excellent": 0.8, "good": 0.7, "moderate": 0.5}
+
+
+def run(runner: ExperimentRunner) -> dict[str, Any]:
+    block = merger_block(runner)
+    reading = Reading(runner)
+    tokens = reading.tokens(POINT)
+
+    # Heads, and one that can learn nothing
+    runner.progress(0.05, "box head on X2")
+    head = reading.fit_boxes(tokens)
+    found = {"tokens": head.predict(tokens["test"])}
+    for view in ("pooled", "pooled_linear"):
+        runner.progress(0.4, f"published {view.replace('_', ' ')} head")
+        found[view] = reading.fit_pooled(tokens, view).predict(tokens["test"])
+    runner.progress(0.5, "the box head on boxes dealt out anew")
+    baselines = reading.box_baselines(reading.fit_boxes(tokens, dealt=True).predict(tokens["test"]))
+
+    # Scores
+    iou = {view: reading.iou(boxes) for view, boxes in found.items()}
+    for view, scores in iou.items():
+        name = "bbox_iou" if view == "tokens" else f"bbox_iou_{view}"
+        runner.log_samples(name, scores, groups=reading.box_groups, baselines=baselines, higher_is_better=True)
+    runner.progress(0.7, "relative position and classes")
+    content = reading.log_content(tokens)
+
+    # Pictures
+    runner.progress(0.85, "pictures")
+    shown, objects = reading.captions()
+    drawn = box_overlay(
+        img_as_float32(reading.dataset.images[reading.split.test[:18]]),
+        reading.boxes["test"],
+        {"X2 tokens": found["tokens"]},
+        title="Boxes read from the tokens before the merge",
+        caption=shown,
+    )
+    runner.results.save_artifact("boxes.png", drawn)
+    drawn = bars(
+        {
+            "X2": {
+                "boxes, tokens": estimate(iou["tokens"], reading.box_groups),
+                "boxes, mean token": estimate(iou["pooled"], reading.box_groups),
+                "boxes, linear slots": estimate(iou["pooled_linear"], reading.box_groups),
+                **{CONTENT[metric]: estimate(scores.values, scores.groups) for metric, scores in content.items()},
+            },
+            "needs no features": {
+                **dict.fromkeys(("boxes, tokens", "boxes, mean token", "boxes, linear slots"), _best(baselines)),
+                **{CONTENT[metric]: _best(of.baselines) for metric, of in content.items()},
+            },
+        },
+        title="What can be read before the merge",
+        caption=f"{objects} · 95 % intervals over sources",
+        y_label="mean IoU, or share told right",
+    )
+    runner.results.save_artifact("readings.png", drawn)
+    drawn = learning_curve(
+        {"X2 tokens": head.history},
+        title="Training of the box head",
+        caption=runner.caption(len(reading.split.val), "validation pictures"),
+        y_label="matched boxes + presence, loss",
+        log_y=False,
+    )
+    runner.results.save_artifact("learning_curve.png", drawn)
+    runner.results.save_json_artifact("boxes.json", reading.table(found, iou, baselines))
+
+    # Finding
+    mean = float(np.mean(iou["tokens"]))
+    word = next((word for word, level in LEVELS.items() if mean > level), "insufficient")
+    return {
+        "finding": f"Boxes read from X2 tokens overlap the true ones by {{bbox_iou:.3f}}, which is {word} (boxes that "
+        "look at nothing {typical_boxes_iou:.3f}, the published linear slots {bbox_iou_pooled_linear:.3f})"
+        + (f"; the tokens tell {told(content)}." if content else "."),
+        "metrics": {
+            **{f"{name}_iou": np.mean(scores) for name, scores in baselines.items()},
+            **content_metrics(content),
+            "iou_over_50": np.mean(iou["tokens"] > 0.5),
+            "spurious_boxes": np.mean(spurious(found["tokens"], reading.boxes["test"])),
+            "width": tokens["train"].shape[-1],
+            "tokens": np.prod(tokens["train"].shape[1:3]),
+            "tokens_per_merged": block**2,
+        },
+    }
+
+
+def _best(baselines: dict[str, np.ndarray]) -> float:
+    return max(float(np.mean(scores)) for scores in baselines.values())

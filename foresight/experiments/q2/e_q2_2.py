@@ -1,0 +1,140 @@
+"""e_q2_2, after the merge: what is still there, and how much less than before it?
+
+Q2's criterion `bbox_iou` is read here: X3 tokens at their own width, H5 with Hungarian matching, mean over objects.
+
+The drop is measured in this handler, never against a number from elsewhere: X2 and X3 of the same pictures in the same
+split, read by the same head with the same seed, object by object. Twice: at one width, with as many numbers a place
+before the merge as after it, which is the drop that the finding is about; and as they are, where X2 has four tokens
+for one. A head that is no better than boxes which look at nothing has read nothing, and nothing can be read from X3
+that is not in X2 as it is: either makes the comparison invalid, and the finding says so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from skimage.util import img_as_float32
+
+from foresight.experiments.q2.reading import Reading, content_metrics, estimate, merger_block, told
+from foresight.plots.charts import bars, learning_curve
+from foresight.plots.pictures import box_overlay
+from foresight.probes.box_sets import BoxSetProbe
+
+if TYPE_CHECKING:
+    from foresight.runner import ExperimentRunner
+
+SMALL, NOTABLE, LARGE = 0.10, 0.20, 0.30  # of what was there before the merge
+BEFORE, AFTER = "before the merge", "after the merge"
+
+
+def run(runner: ExperimentRunner) -> dict[str, Any]:
+    merger_block(runner)
+    reading = Reading(runner)
+    tokens = reading.tokens("vlm:X3")
+    grid = tokens["train"].shape[1:3]
+
+    # Heads: the designated one, both points at one width and before the merge as it is, and one that can learn nothing
+    width = reading.common_width(["vlm:X2", "vlm:X3"], grid)
+    arms = {"tokens": tokens, "pre_own": reading.tokens("vlm:X2")}
+    arms |= {name: reading.alike(need, grid, width) for name, need in (("pre", "vlm:X2"), ("post", "vlm:X3"))}
+    heads: dict[str, BoxSetProbe] = {}
+    found: dict[str, list[np.ndarray]] = {}
+    for done, (name, values) in enumerate(arms.items()):
+        runner.progress(0.05 + 0.15 * done, f"box head, {name}")
+        own = name == "post" and width == tokens["train"].shape[-1]  # then it is the designated one
+        heads[name] = heads["tokens"] if own else reading.fit_boxes(values)
+        found[name] = heads[name].predict(values["test"])
+    runner.progress(0.65, "the box head on boxes dealt out anew")
+    found["pooled_linear"] = reading.fit_pooled(tokens, "pooled_linear").predict(tokens["test"])
+    baselines = reading.box_baselines(reading.fit_boxes(tokens, dealt=True).predict(tokens["test"]))
+
+    # Scores
+    iou = {name: reading.iou(boxes) for name, boxes in found.items()}
+    for name, scores in iou.items():
+        metric = "bbox_iou" if name == "tokens" else f"bbox_iou_{name}"
+        runner.log_samples(metric, scores, groups=reading.box_groups, baselines=baselines, higher_is_better=True)
+    drops = {"iou_drop": iou["pre"] - iou["post"], "iou_drop_own_width": iou["pre_own"] - iou["tokens"]}
+    for name, lost in drops.items():
+        runner.log_samples(name, lost, groups=reading.box_groups, higher_is_better=False)
+    runner.progress(0.75, "relative position and classes")
+    content = reading.log_content(tokens)
+
+    # Pictures
+    runner.progress(0.85, "pictures")
+    shown, objects = reading.captions()
+    drawn = box_overlay(
+        img_as_float32(reading.dataset.images[reading.split.test[:18]]),
+        reading.boxes["test"],
+        {"X3 tokens": found["tokens"]},
+        title="Boxes read from the tokens after the merge",
+        caption=shown,
+    )
+    runner.results.save_artifact("boxes.png", drawn)
+    groups = reading.box_groups
+    same, own = f"at one width\n({width} a place)", "as they are"
+    drawn = bars(
+        {
+            BEFORE: {same: estimate(iou["pre"], groups), own: estimate(iou["pre_own"], groups)},
+            AFTER: {
+                same: estimate(iou["post"], groups),
+                own: estimate(iou["tokens"], groups),
+                "linear slots\n(published)": estimate(iou["pooled_linear"], groups),
+            },
+        },
+        title="What the merger leaves of the boxes",
+        caption=f"{objects} · 95 % intervals over sources",
+        y_label="mean IoU of matched boxes",
+        baselines={"typical boxes": float(baselines["typical_boxes"].mean())},
+        thresholds={"acceptable": 0.7},
+    )
+    runner.results.save_artifact("comparison.png", drawn)
+    drawn = learning_curve(
+        {BEFORE: heads["pre"].history, AFTER: heads["post"].history},
+        title="Training of the box heads at one width",
+        caption=runner.caption(len(reading.split.val), "validation pictures"),
+        y_label="matched boxes + presence, loss",
+        log_y=False,
+    )
+    runner.results.save_artifact("learning_curve.png", drawn)
+    table = reading.table(found, iou, baselines)
+    runner.results.save_json_artifact("comparison.json", {**table, "width": width})
+
+    # Finding
+    means = {name: float(np.mean(scores)) for name, scores in iou.items()}
+    invalid = why_invalid(means, max(float(np.mean(scores)) for scores in baselines.values()))
+    return {
+        "finding": _sentence(1 - means["post"] / max(means["pre"], 1e-9), invalid, told(content)),
+        "metrics": {
+            **{f"{name}_iou": np.mean(scores) for name, scores in baselines.items()},
+            "iou_drop_relative": 1 - means["post"] / max(means["pre"], 1e-9),
+            "iou_drop_relative_own_width": 1 - means["tokens"] / max(means["pre_own"], 1e-9),
+            **content_metrics(content),
+            "comparison_valid": 0.0 if invalid else 1.0,
+            "iou_over_50": np.mean(iou["tokens"] > 0.5),
+            "width": tokens["train"].shape[-1],
+            "common_width": width,
+        },
+    }
+
+
+def why_invalid(means: dict[str, float], trivial: float) -> str:
+    """What makes the drop meaningless, or nothing."""
+    for words, names in ((BEFORE, ("pre", "pre_own")), (AFTER, ("post", "tokens"))):
+        if min(means[name] for name in names) <= trivial:
+            return f"a head {words} is no better than what looks at nothing"
+    if means["tokens"] > (1 + SMALL) * means["pre_own"]:
+        return "more is read after the merge than from all that goes into it"
+    return ""
+
+
+def _sentence(drop: float, invalid: str, told: str) -> str:
+    what = "Boxes read from X3 tokens overlap the true ones by {bbox_iou:.3f} (typical boxes {typical_boxes_iou:.3f})"
+    what += f"; the tokens tell {told}. " if told else ". "
+    numbers = "{bbox_iou_pre:.3f} before it and {bbox_iou_post:.3f} after"
+    numbers += ", as they are {bbox_iou_pre_own:.3f} and {bbox_iou:.3f}"
+    if invalid:
+        return what + f"Invalid comparison with before the merge: {invalid} ({numbers})."
+    levels = {"nothing is lost": 0.0, "little is lost": SMALL, "some is lost": NOTABLE, "much is lost": LARGE}
+    word = next((word for word, level in levels.items() if drop < level), "most is lost")
+    return what + f"At one width the merger takes {{iou_drop_relative:.0%}} of the overlap ({numbers}): {word}."
