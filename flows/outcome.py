@@ -13,6 +13,8 @@ class Outcome:
     run_id: str
     documents: dict[str, dict[str, Any]]  # results.yaml of this run, by experiment id
     failed: tuple[str, ...]  # labels of calls that failed
+    stopped: str = ""  # what to tell if the budget stopped it in the middle
 
     def plus(self, other: Outcome) -> Outcome:
-        return Outcome(self.run_id, {**self.documents, **other.documents}, self.failed + other.failed)
+        documents = {**self.documents, **other.documents}
+        return Outcome(self.run_id, documents, self.failed + other.failed, other.stopped or self.stopped)

@@ -20,13 +20,14 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import failure, logs, story, zombies
+from flows import budget, failure, logs, story, zombies
 from flows.outcome import Outcome
 from flows.progress import Progress
-from foresight.compute import ledger, planner
+from foresight.compute import ledger, planner, purse
 from foresight.compute.backend import Backend, Call
 from foresight.compute.local import LIGHT_PRELOAD, PRELOAD, LocalBackend
 from foresight.compute.planner import StepPlan
+from foresight.compute.purse import OverBudget
 from foresight.compute.rates import rates_of
 from foresight.compute.request import Job
 from foresight.compute.tracking import Tracker, earlier_record
@@ -55,9 +56,11 @@ def ended(work: Callable[[], Outcome]) -> Outcome | State:
     except Exception as error:
         news.if_nightly_failed(f"{type(error).__name__}: {error}")
         raise
-    if not outcome.failed:
+    if outcome.run_id:
+        purse.close_account(Home.from_environment(), outcome.run_id)
+    if not (outcome.failed or outcome.stopped):
         return outcome
-    news.if_nightly_failed(message := f"failed: {', '.join(outcome.failed)}")
+    news.if_nightly_failed(message := outcome.stopped or f"failed: {', '.join(outcome.failed)}")
     # A shell wants the results of a failed run too; the engine of a deployed one takes nothing but an exception.
     data = StepFailed(message, cause="exception", retryable=False) if deployment.id else outcome
     return Failed(message=message, data=data)
@@ -81,23 +84,27 @@ def _run_job(job: Job, home: Home, run_id: str) -> Outcome:
     if job.skipped:
         get_run_logger().warning(f"skipped, no handlers yet: {', '.join(job.skipped)}")
     tracker = Tracker(home, job, run_id, started_by=deployment.name or "")
+    failed: tuple[str, ...] = ()
+    stopped = ""
     if job.request.stub_mode:
         tracker.begin(None)
-        failed: tuple[str, ...] = ()
         wait([stub.submit(s.experiment.short, sub.id) for s in job.selections for sub in s.sub_experiments])
     else:
-        failed = _measure(job, home, run_id, tracker)
-    tracker.finish("failed" if failed else "completed")
+        failed, stopped = _measure(job, home, run_id, tracker)
+    tracker.finish("failed" if failed or stopped else "completed")
     documents = tracker.documents()
     wait([assess.submit(s.experiment.short, documents[s.experiment.id], run_id, home) for s in job.selections])
     if deployment.id:  # a shell prints its own
         for experiment_id, document in documents.items():
             shown = table.experiment(document, home.results / experiment_id)
             get_run_logger().info("\n" + logs.as_text(shown))
-    return Outcome(run_id, documents, failed)
+    if stopped:
+        get_run_logger().error(stopped)
+    return Outcome(run_id, documents, failed, stopped)
 
 
-def _measure(job: Job, home: Home, run_id: str, tracker: Tracker) -> tuple[str, ...]:
+def _measure(job: Job, home: Home, run_id: str, tracker: Tracker) -> tuple[tuple[str, ...], str]:
+    """Labels of what failed, and what to tell if the budget stopped it."""
     with closing(_backend(job, home)) as backend:
         backend.warm_up()
         prepare(job, run_id, home)
@@ -106,8 +113,10 @@ def _measure(job: Job, home: Home, run_id: str, tracker: Tracker) -> tuple[str, 
             get_run_logger().warning(line)
         _announce(plan, job, home)
         tracker.begin(plan)
+        budget.begin(job, backend, home, run_id)
         try:
-            return tuple(_run_calls(plan, backend, run_id, home, tracker))
+            failed = tuple(_run_calls(plan, backend, run_id, home, tracker))
+            return failed, budget.stopped(job, plan, home, run_id)
         except BaseException:  # Ctrl-C or a cancel: the run says so, then it goes on upwards
             tracker.finish("cancelled" if ledger.cancel_requested(home, run_id) else "failed")
             raise
@@ -182,6 +191,10 @@ def _run_calls(plan: StepPlan, backend: Backend, run_id: str, home: Home, tracke
     """Submit every call, each waiting for those that make what it needs. Returns the labels of what failed."""
     if plan.smoke:
         failures = _follow([_submit(Call((plan.smoke,)), [], backend, run_id, home)], backend, run_id, home, tracker)
+        if purse.refusal(home, run_id):
+            for step in plan.seeded.values():
+                tracker.step_not_started(step, "not started: the budget did not allow it")
+            return list(failures)
         if failures:
             get_run_logger().error("the smoke test failed, so nothing else is run")
             for step in plan.seeded.values():
@@ -225,6 +238,12 @@ def _follow(
             for future in wait(list(pending), timeout=CANCEL_CHECK_S).done:
                 call = pending.pop(future)
                 error = _error_of(future)
+                if isinstance(error, OverBudget):
+                    get_run_logger().warning(f"{call.label} │ {error}")
+                    for step in call.steps:
+                        if tracker is not None:
+                            tracker.step_not_started(step, "not started: the budget did not allow it")
+                    continue
                 if error is not None:
                     failures[call.label] = str(error)
                     get_run_logger().error(

@@ -79,6 +79,8 @@ def run_program(job: Job, home: Home) -> Outcome:
         outcome = run_job(replace(job, selections=selections, skipped=skipped), home)
         skipped = ()
         total = outcome if total is None else total.plus(outcome)
+        if outcome.stopped:
+            break
     if total is None:
         return Outcome("", {}, ())
     _what_changed(total, before, _gates(job, home), home)

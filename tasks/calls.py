@@ -23,14 +23,18 @@ from prefect.logging import get_run_logger
 from prefect.runtime import task_run
 from prefect.tasks import exponential_backoff
 
-from foresight.compute import ledger
+from foresight.compute import ladder, ledger, purse
+from foresight.compute.attempt import out_of_memory
 from foresight.compute.backend import Backend, Call, LogLine, StepOutcome
+from foresight.compute.bill import Bill
+from foresight.compute.deadline import Deadline
 from foresight.compute.step import Step
 from foresight.errors import StepFailed
 from foresight.files import sha256_bytes, sha256_file
 from foresight.home import Home
 from foresight.results.findings import pool_findings
 from foresight.results.record import finished, read_record
+from tasks.gpus import gpus_in_flight
 
 PROGRESS_EVERY_S = 5.0
 RETRIES = 2
@@ -110,16 +114,31 @@ def level_of(text: str) -> tuple[int, str]:
 
 
 def follow(call: Call, backend: Backend, run_id: str, home: Home, say: Callable[[str], None]) -> None:
-    """Submit, pump the log, wait; wait for another run's claim where it has one. Raises `StepFailed`."""
+    """Submit, pump the log, wait; wait for another run's claim where it has one. Raises `StepFailed`.
+
+    What ran out of memory is tried again as the ladder says; a Prefect retry goes on from where this run had come.
+    """
+    seen: list[str] = []  # errors of the attempts that ran out of memory
     while True:
         missing = tuple(step for step in call.steps if not is_done(step, home))
         if not missing:
             return
         if ledger.cancel_requested(home, run_id):
             raise StepFailed("cancelled before it started", cause="cancelled", retryable=False)
+        if refused := purse.refusal(home, run_id):
+            raise purse.OverBudget(f"not started: {refused}")
         require_needs(call, home)
-        outcomes = _one_attempt(Call(missing), backend, run_id, home, say)
+        seen = max(seen, *(out_of_memory(home, step.fingerprint, run_id) for step in missing), key=len)
+        tried = ladder.after(Call(missing), backend.rates, seen)
+        with gpus_in_flight(tried, backend, lambda: _require_wanted(run_id, home), say):
+            outcomes = _one_attempt(call_key(call), tried, backend, run_id, home, say)
         failed = next((outcome for outcome in outcomes.values() if outcome.status == "failed"), None)
+        if failed is not None and failed.cause == "out_of_memory":
+            changed = ladder.change(tried, backend.rates, failed.error)
+            if changed is not None:
+                say(f"{changed[1]}; trying again")
+                seen = [*seen, failed.error]
+                continue
         if failed is not None:
             label = next(step.label for step in missing if step.fingerprint == failed.fingerprint)
             message = failed.error if len(call.steps) == 1 else f"{label}: {failed.error}"
@@ -140,23 +159,38 @@ def require_needs(call: Call, home: Home) -> None:
 
 
 def _one_attempt(
-    call: Call, backend: Backend, run_id: str, home: Home, say: Callable[[str], None]
+    key: str, call: Call, backend: Backend, run_id: str, home: Home, say: Callable[[str], None]
 ) -> Mapping[str, StepOutcome]:
-    call_id = backend.submit(call, run_id=run_id)
+    bill = Bill(home, run_id, key, call, backend.rates)
+    bill.reserve()
+    try:
+        call_id = backend.submit(call, run_id=run_id)
+    except StepFailed:
+        bill.drop()
+        raise
     say(f"on Modal: {link}" if (link := backend.link(call_id)) else "starts")
-    cursor, cancelled, reports = 0, False, Reports()
+    deadline, stopped_for, cancelled = Deadline(home, run_id, call), None, False
+    cursor, reports = 0, Reports()
     while True:
         state = backend.poll(call_id, backend.poll_s)
         lines, cursor = backend.logs(call_id, cursor)
         for line in reports.due(newest_progress(lines)):
             text = line.text if line.progress is None else f"{line.progress:4.0%}  {line.text}"
             say(text if line.step in (None, call.label) or line.progress is not None else f"{line.step}: {text}")
+        if lines:
+            bill.works()
         if state != "running":
             asked = {step.fingerprint for step in call.steps}  # a call that was attached to may have others too
-            return {o.fingerprint: o for o in backend.outcome(call_id) if o.fingerprint in asked}
-        if not cancelled and ledger.cancel_requested(home, run_id):
-            backend.cancel(call_id)
-            cancelled = True
+            outcomes = {o.fingerprint: o for o in backend.outcome(call_id) if o.fingerprint in asked}
+            bill.settle(call_id, outcomes.values())
+            if stopped_for is not None and any(outcome.status == "failed" for outcome in outcomes.values()):
+                raise stopped_for
+            return outcomes
+        if not cancelled:
+            stopped_for = bill.outgrown() or deadline.passed()
+            if stopped_for is not None or ledger.cancel_requested(home, run_id):
+                backend.cancel(call_id)
+                cancelled = True
 
 
 class Reports:
@@ -189,7 +223,7 @@ def newest_progress(lines: Sequence[LogLine]) -> list[LogLine]:
 
 def _require_wanted(run_id: str, home: Home) -> None:
     if ledger.cancel_requested(home, run_id):
-        raise StepFailed("cancelled while waiting for another run", cause="cancelled", retryable=False)
+        raise StepFailed("cancelled while waiting", cause="cancelled", retryable=False)
 
 
 def task_for(call: Call, home: Home) -> Any:

@@ -30,12 +30,21 @@ def documents(
     *,
     as_json: bool,
     failed: tuple[str, ...] = (),
+    stopped: str = "",
     heading: str = "",
 ) -> None:
     """The table of every experiment of the job, and what was left out."""
     if as_json:
         spent = {name: spent_so_far(home, content).model_dump() for name, content in shown.items()}
-        print_json({"experiments": shown, "spent": spent, "failed": list(failed), "skipped": list(job.skipped)})
+        print_json(
+            {
+                "experiments": shown,
+                "spent": spent,
+                "failed": list(failed),
+                "stopped": stopped,
+                "skipped": list(job.skipped),
+            }
+        )
         return
     if heading:
         console.print(heading)
@@ -49,6 +58,8 @@ def documents(
         console.print(
             Text(f"failed    {', '.join(failed)}; the log and traceback lie in {home.steps}/*/attempts/", style="red")
         )
+    if stopped:
+        console.print(Text.assemble(("budget    ", "dim"), (stopped, "red")))
     if job.skipped:
         names = ", ".join(job.plan.experiment(name).short for name in job.skipped)
         console.print(Text(f"skipped   no handlers yet: {names} (`foresight plan show`)", style="dim"))

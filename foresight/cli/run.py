@@ -145,14 +145,15 @@ def _start(flow: str, own: dict[str, Any], job: Job, *, dry_run: bool, in_proces
         require_ready()
     if in_process:
         documents, failed = shortcut.run_in_process(job, home)
+        stopped = ""
     else:
         request = vars(job.request).copy()
         del request["experiments"]
         request["sub_experiment"] = list(request.pop("sub_experiments")) or None
         outcome = _flow(flow, {**own, **request})
-        documents, failed = outcome.documents, outcome.failed
-    report.documents(documents, job, home, as_json=as_json, failed=failed)
-    raise typer.Exit(1 if failed else 0)
+        documents, failed, stopped = outcome.documents, outcome.failed, outcome.stopped
+    report.documents(documents, job, home, as_json=as_json, failed=failed, stopped=stopped)
+    raise typer.Exit(1 if failed or stopped else 0)
 
 
 def _flow(name: str, parameters: dict[str, Any]) -> Any:

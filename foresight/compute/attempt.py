@@ -128,6 +128,13 @@ def close_lost(home: Home, fingerprint: str) -> None:
             close_failed(home, attempt, cause="lost", error=error, seconds=_seconds_seen(home, attempt))
 
 
+def out_of_memory(home: Home, fingerprint: str, run_id: str) -> list[str]:
+    """Errors of the attempts of a run at a step that ran out of memory, oldest first."""
+    paths = [home.step(fingerprint) / "attempts" / str(n) / "attempt.json" for n in attempt_numbers(home, fingerprint)]
+    failed = [Attempt.model_validate(read_json(path)) for path in paths if path.exists()]
+    return [each.error for each in failed if each.cause == "out_of_memory" and each.run_id == run_id]
+
+
 def attempt_numbers(home: Home, fingerprint: str) -> list[int]:
     """Those that are here, in order."""
     folder = home.step(fingerprint) / "attempts"

@@ -8,7 +8,7 @@ about results, which is the record.
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -138,6 +138,14 @@ def open_calls(home: Home, ended: set[Path]) -> list[CallEntry]:
     ended |= {path for path, entry in found.items() if entry.state == "ended"}
     still = [entry for entry in found.values() if entry.state != "ended"]
     return sorted(still, key=lambda entry: (entry.submitted_at, entry.call_id), reverse=True)
+
+
+def first_submitted(home: Home, run_id: str, fingerprints: Collection[str]) -> datetime | None:
+    """When the run first submitted a call with one of these steps; None if it never did."""
+    for entry in list_calls(home, run_id):
+        if any(step.fingerprint in fingerprints for step in entry.steps):
+            return datetime.fromisoformat(entry.submitted_at)
+    return None
 
 
 def request_cancel(home: Home, run_id: str, call_id: str | None = None) -> None:

@@ -8,6 +8,7 @@ command line are refused for the same reasons in the same words.
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,19 @@ class RunRequest:
     seeds: int | None = None
     refresh: bool = False
     plan: str | None = None
+
+    def command(self) -> str:
+        """What to type in a shell for it."""
+        words = ["run", *self.experiments] if len(self.experiments) == 1 else ["program"]
+        if len(self.experiments) > 1:
+            words += [word for name in self.experiments for word in ("--experiment", name)]
+        words += [word for name in self.sub_experiments for word in ("--sub-experiment", name)]
+        defaults = RunRequest()
+        for name in ("profile", "compute", "gpu", "budget", "seeds", "plan"):
+            if (value := getattr(self, name)) != getattr(defaults, name):
+                words += [f"--{name}", f"{value:g}" if isinstance(value, float) else str(value)]
+        words += [f"--{name.replace('_', '-')}" for name in ("stub_mode", "refresh") if getattr(self, name)]
+        return f"foresight {shlex.join(words)}"
 
 
 @dataclass(frozen=True)

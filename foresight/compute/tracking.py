@@ -26,6 +26,7 @@ class Tracker:
         self._seeds: Mapping[str, Seeded] = {}
         self._open: dict[tuple[str, str], set[int]] = defaultdict(set)
         self._errors: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
+        self._left: dict[tuple[str, str], str] = {}  # what was not started, and why
         self._steps_of: dict[str, set[str]] = defaultdict(set)  # experiment id -> all that it needs
         self._lock = threading.Lock()
 
@@ -86,10 +87,20 @@ class Tracker:
                 return
             errors = dict(self._errors[pair])
         first = next(iter(errors.values()), "")
-        status = "failed" if errors else "completed"
-        self._update(*pair, status=status, error=first, failed_seeds=errors)
+        status = "failed" if errors else "pending" if pair in self._left else "completed"
+        self._update(*pair, status=status, error=first, failed_seeds=errors, note=self._left.get(pair, ""))
         self._note_spending(key.experiment_id)
         view.rebuild(self._home, key.experiment_id)
+
+    def step_not_started(self, step: Step, why: str) -> None:
+        """A seed that the run left for another; unless other seeds of it failed, its sub-experiment stays pending."""
+        key = self._seeds.get(step.fingerprint)
+        if key is None:
+            return
+        pair = (key.experiment_id, key.sub_experiment)
+        with self._lock:
+            self._left[pair] = why
+        self.step_ended(step, None)
 
     def finish(self, status: Literal["completed", "failed", "cancelled"]) -> None:
         """End every run and rebuild what people read."""

@@ -146,6 +146,7 @@ Cause = Literal[
     "identity",
     "disk",
     "needs",
+    "budget",
 ]
 
 

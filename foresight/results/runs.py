@@ -71,7 +71,7 @@ class SubRun(_Frozen):
     error: str = Field(default="", description="One line, where it failed as a whole.")
     failed_seeds: dict[int, str] = Field(default_factory=dict, description="Seed -> one line, where seeds ended apart.")
     attempts: int = Field(default=0, description="Over all seeds; those that were interrupted too.")
-    note: str = Field(default="", description="Why it was skipped, e.g. `not implemented`.")
+    note: str = Field(default="", description="Why it was skipped or not started, e.g. `not implemented`.")
 
 
 class Run(_Frozen):
