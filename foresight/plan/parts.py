@@ -99,9 +99,12 @@ class Resources(Frozen):
     )
     timeout_s: Annotated[FiniteFloat, Field(gt=0)] | None = Field(default=None, description="Seconds, one attempt.")
     deadline_s: Annotated[FiniteFloat, Field(gt=0)] | None = Field(
-        default=None, description="Seconds, all attempts together, waiting included. At least timeout_s."
+        default=None,
+        description="Seconds, all attempts of a run together, from the first submission. At least timeout_s.",
     )
-    memory_gb: Annotated[FiniteFloat, Field(gt=0)] | None = Field(default=None, description="Main memory.")
+    memory_gb: Annotated[FiniteFloat, Field(gt=0)] | None = Field(
+        default=None, description="Main memory of its container; not enforced locally."
+    )
     cores: Annotated[FiniteFloat, Field(ge=1)] | None = Field(
         default=None,
         description="Of a container, and threads of its arithmetic. One gives, to the last bit, what a laptop gives.",

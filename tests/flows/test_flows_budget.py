@@ -38,7 +38,7 @@ def paid(toy, api_url: str):
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", PAID, *arguments, "--plan", toy.plan]
         own = {**toy.environment, "PREFECT_API_URL": api_url, **environment}
-        return subprocess.run(command, env=own, cwd=toy.folder, text=True, capture_output=True, timeout=90)
+        return subprocess.run(command, env=own, cwd=toy.folder, text=True, capture_output=True, timeout=280)
 
     return run
 
@@ -90,7 +90,7 @@ def test_the_limit_of_gpus_is_made_once_and_a_person_may_change_it(toy, paid, ap
 def test_a_budget_on_this_machine_is_taken_and_never_reached(toy, api_url: str):
     own = {**toy.environment, "PREFECT_API_URL": api_url}
     command = [sys.executable, "-m", "foresight", "run", "t1", "--plan", toy.plan, "--budget", "0.01"]
-    done = subprocess.run(command, env=own, cwd=toy.folder, text=True, capture_output=True, timeout=90)
+    done = subprocess.run(command, env=own, cwd=toy.folder, text=True, capture_output=True, timeout=280)
     assert done.returncode == 0
     assert "the budget of $0.01 is never reached here: local work costs nothing" in done.stdout + done.stderr
     assert not (toy.home.ledger / "purse.json").exists()
