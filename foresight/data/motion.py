@@ -27,8 +27,8 @@ ORDER = "order"
 
 STEPS = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}  # x, y
 OPPOSITE = {"right": "left", "left": "right", "up": "down", "down": "up"}
-SPEEDS = {"slow": 10.0, "fast": 20.0}  # of the first step, in 224ths of the side a frame
-FRICTION = 0.88  # what a frame leaves of the speed: of eight frames the last step is 0.46 of the first
+SPEEDS = {"slow": 12.0, "fast": 24.0}  # of the first step, in 224ths of the side a frame
+FRICTION = 0.8  # what a frame leaves of the speed: of eight frames the last step is 0.26 of the first
 _REFERENCE = 224
 
 

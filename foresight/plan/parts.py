@@ -23,7 +23,7 @@ IMAGE_SIDE_PX = 28
 """Image sides are multiples of this: 14 px patches of the vision tower, merged 2x2."""
 
 _NEED = re.compile(r"(?P<role>[a-z][a-z0-9_]*):(?P<point>X[0-9]+(\.([0-9]+|last))?)(@(?P<side>[0-9]+))?")
-_POINTS = re.compile(r"X1\.[1-9][0-9]*|X2|X3|X4\.([0-9]+|last)|X6|X7")
+_POINTS = re.compile(r"X1\.[1-9][0-9]*|X2|X3|X4\.([0-9]+|last)|X6(\.[0-9]+)?|X7")
 _HANDLER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -37,7 +37,9 @@ class Need(Frozen):
     """Features that a sub-experiment reads. Written `role:point` or `role:point@side`: `vlm:X4.last`, `vlm:X3@168`."""
 
     role: str = Field(description="Which model of the profile, e.g. `vlm`, `vae`.")
-    point: str = Field(description="Extraction point: X1.<k>, X2, X3, X4.<k>, X4.last (VLM), X6 (VAE), X7 (DINOv2).")
+    point: str = Field(
+        description="Extraction point: X1.<k>, X2, X3, X4.<k>, X4.last (VLM), X6, X6.<k> (VAE), X7 (DINOv2)."
+    )
     side: int | None = Field(default=None, description="Image side in pixels; None = the data set's own.")
 
     def __str__(self) -> str:
@@ -53,7 +55,8 @@ def parse_need(text: str) -> Need:
         )
     if not _POINTS.fullmatch(match["point"]):
         raise ValueError(
-            f"'{match['point']}' is not an extraction point; use X1.<k> (k >= 1), X2, X3, X4.<k>, X4.last, X6 or X7"
+            f"'{match['point']}' is not an extraction point; use X1.<k> (k >= 1), X2, X3, X4.<k>, X4.last, X6, X6.<k> "
+            "or X7"
         )
     side = int(match["side"]) if match["side"] else None
     if side is not None and (side == 0 or side % IMAGE_SIDE_PX):
