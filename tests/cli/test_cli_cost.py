@@ -46,7 +46,7 @@ def test_json_has_every_step_and_the_source_of_the_prices(tmp_path: Path):
         "bytes": None,
         "bytes_rest_on": None,
         "usd": None,
-        "at_most_usd": pytest.approx(600 * (4 * 0.0473 + 2 * 0.008) / 3600),
+        "at_most_usd": pytest.approx(600 * (1 * 0.0473 + 2 * 0.008) / 3600),
     }
 
 
