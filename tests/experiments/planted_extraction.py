@@ -2,6 +2,8 @@
 
 `PLANTED=oracle`: channel 0 of each token is the part of its cell that the object covers, the rest is noise.
 `PLANTED=noise`: nothing but noise.
+`PLANTED=alike`: the mean token of X4.last and the flat X6 are one space, turned.
+`PLANTED=unrelated`: these two share nothing.
 """
 
 from __future__ import annotations
@@ -20,8 +22,9 @@ from foresight.files import sha256_file
 from foresight.probes.boxes import covered_part
 from foresight.results.record import Artifact, StepOutput
 
-GRIDS = {"X2": (8, 8), "X3": (8, 8), "X4.last": (4, 4)}
+GRIDS = {"X2": (8, 8), "X3": (8, 8), "X4.last": (4, 4), "X6": (2, 3)}
 WIDTH = 6
+SHARED = 24  # dimensions of the space that is planted twice
 
 
 def execute_many(
@@ -30,9 +33,12 @@ def execute_many(
     for step in steps:
         home, point = context_of[step.fingerprint].home, step.identity["point"]
         dataset = prepare(DataSpec.from_json(step.work["data_spec"]), home)
-        grid = GRIDS[point]
-        features = np.random.default_rng(7).standard_normal((len(dataset), *grid, WIDTH)).astype(np.float32)
-        if os.environ["PLANTED"] == "oracle":
+        grid, planted = GRIDS[point], os.environ["PLANTED"]
+        if planted in ("alike", "unrelated"):
+            features = _space(len(dataset), point, alike=planted == "alike")
+        else:
+            features = np.random.default_rng(7).standard_normal((len(dataset), *grid, WIDTH)).astype(np.float32)
+        if planted == "oracle":
             features[..., 0] = covered_part(dataset.labels("box"), grid)
         writer = FeatureWriter(home, step.fingerprint, len(dataset))
         for shard in list(writer.missing):
@@ -42,6 +48,18 @@ def execute_many(
         folder = home.features / step.fingerprint
         names = [*(shard.file for shard in manifest.shards), MANIFEST]
         finished(step, StepOutput(artifacts=[_artifact(folder / name, home.root) for name in names]))
+
+
+def _space(n: int, point: str, *, alike: bool) -> np.ndarray:
+    """[n, h, w, D]: a 24-dimensional Gaussian, as the mean of the tokens or spread over the cells."""
+    own = int.from_bytes(point.encode(), "big") % 2**32
+    said = np.random.default_rng(5 if alike else own).standard_normal((n, SHARED))
+    turn, _ = np.linalg.qr(np.random.default_rng([1, own]).standard_normal((SHARED, SHARED)))
+    grid = GRIDS[point]
+    if point == "X6":
+        return (said @ turn).reshape(n, *grid, -1).astype(np.float32)
+    noise = np.random.default_rng([2, own]).standard_normal((n, *grid, SHARED))
+    return ((said @ turn)[:, None, None] + noise - noise.mean((1, 2), keepdims=True)).astype(np.float32)
 
 
 def _artifact(path, root) -> Artifact:

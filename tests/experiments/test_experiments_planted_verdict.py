@@ -15,14 +15,17 @@ from foresight.compute.tracking import Tracker
 from foresight.data.dataset import prepare
 from foresight.home import Home
 from foresight.models.download import make_available
+from foresight.plan.schema import Profile
 
 PLANTING = {**EXECUTORS, "extract": "planted_extraction:execute_many"}
 
 
-def verdict_of(planted: str, home: Home, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(the criterion spatial_iou, the whole document) of e1_4 in the tiny profile on planted features."""
+def judged(
+    experiment: str, subs: tuple[str, ...], planted: str, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """(criteria by name, the whole document) of one seed of `subs` in the tiny profile on planted features."""
     monkeypatch.setenv("PLANTED", planted)
-    job = resolve(RunRequest(("c1",), ("e1_4",), seeds=1))
+    job = resolve(RunRequest((experiment,), subs, seeds=1))
     for spec in planner.model_specs(job).values():
         make_available(spec, home, forward=False)
     for spec in planner.data_specs(job).values():
@@ -36,12 +39,13 @@ def verdict_of(planted: str, home: Home, monkeypatch: pytest.MonkeyPatch) -> tup
             assert outcome.status == "completed", outcome.error
             tracker.step_ended(by_fingerprint[outcome.fingerprint], None)
     tracker.finish("completed")
-    document = tracker.documents()["c1-vlm-latent-sufficiency"]
-    return next(one for one in document["criteria"] if one["name"] == "spatial_iou"), document
+    (document,) = tracker.documents().values()
+    return {one["name"]: one for one in document["criteria"]}, document
 
 
 def test_features_that_hold_the_answer_meet_the_criterion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    criterion, document = verdict_of("oracle", Home(tmp_path), monkeypatch)
+    criteria, document = judged("c1", ("e1_4",), "oracle", Home(tmp_path), monkeypatch)
+    criterion = criteria["spatial_iou"]
     assert criterion["value"] > 0.9
     assert criterion["verdict"] == "met"
     # and still nothing is claimed of what this run did not measure
@@ -51,8 +55,43 @@ def test_features_that_hold_the_answer_meet_the_criterion(tmp_path: Path, monkey
 
 
 def test_noise_does_no_better_than_its_baselines_and_is_not_met(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    criterion, document = verdict_of("noise", Home(tmp_path), monkeypatch)
+    criteria, document = judged("c1", ("e1_4",), "noise", Home(tmp_path), monkeypatch)
+    criterion = criteria["spatial_iou"]
     assert criterion["verdict"] == "not met"
     assert criterion["value"] < criterion["baseline"]["value"] + 0.05
     assert document["assessment"]["success_criteria_met"] is False
     assert document["recommendation"] != "proceed"
+
+
+ALIGNMENT = ("eq1_4", "eq1_5", "eq1_6", "eq1_7")
+
+
+@pytest.fixture
+def only_the_designated_points(monkeypatch: pytest.MonkeyPatch):
+    """What is planted; the further layers of the profile are other tests' business."""
+    needs_of = Profile.needs_of
+    monkeypatch.setattr(
+        Profile, "needs_of", lambda self, sub: tuple(n for n in needs_of(self, sub) if n.point in ("X4.last", "X6"))
+    )
+
+
+@pytest.mark.usefixtures("only_the_designated_points")
+def test_one_space_planted_twice_meets_every_criterion_of_q1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    criteria, document = judged("q1", ALIGNMENT, "alike", Home(tmp_path), monkeypatch)
+    assert {name: one["verdict"] for name, one in criteria.items()} == {
+        "linear_probe_r2": "met",
+        "spearman_correlation": "met",
+        "neighborhood_recall_at_10": "met",
+        "cka": "met",
+    }
+    for one in criteria.values():
+        assert one["interval"]["low"] <= one["value"] <= one["interval"]["high"]
+        assert one["baseline"] is not None
+    assert document["recommendation"] == "proceed"
+
+
+@pytest.mark.usefixtures("only_the_designated_points")
+def test_spaces_that_share_nothing_meet_none_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    criteria, document = judged("q1", ALIGNMENT, "unrelated", Home(tmp_path), monkeypatch)
+    assert {one["verdict"] for one in criteria.values()} == {"not met"}
+    assert document["recommendation"] == "pivot"
