@@ -75,7 +75,7 @@ class Calls:
             result=result, idx=0, input_id=call.input_id, data_format=data_format, task_id=task_id,
             input_started_at=call.executions[-1].started_at if call.executions else 0.0,
             output_created_at=call.finished_at, retry_count=call.retry_count,
-        ).SerializeToString()  # type: ignore[arg-type]  # fmt: skip
+        ).SerializeToString()  # fmt: skip
         self._changed(call)
         self.plane.scheduler.wake()
 

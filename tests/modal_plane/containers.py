@@ -11,7 +11,6 @@ import asyncio
 import functools
 import json
 import os
-import re
 import shutil
 import signal
 import sys
@@ -19,13 +18,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from google.protobuf.empty_pb2 import Empty
 from grpclib.server import Server
 from modal_proto import api_pb2
 
 from .pipes import Pipe
 from .processes import Process
-from .rpc import Caller, Service
+from .rpc import Service
 from .sandbox import REFUSED
 from .store import App, Call, Container, Function, Secret
 
@@ -229,95 +227,3 @@ class Running:
         self.plane.calls.fail_or_retry(call, Result(status=Result.GENERIC_STATUS_TIMEOUT, exception=text))
         self.retiring = True
         self.interrupt_input("timeout")
-
-
-class Containers:
-    """What a container asks of the plane."""
-
-    def __init__(self, plane: Plane) -> None:
-        self.plane = plane
-
-    async def container_hello(self, request: Empty, caller: Caller) -> Empty:
-        return Empty()
-
-    async def container_heartbeat(
-        self, request: api_pb2.ContainerHeartbeatRequest, caller: Caller
-    ) -> api_pb2.ContainerHeartbeatResponse:
-        task = caller.task
-        assert task
-        try:
-            await asyncio.wait_for(task.cancel_input.wait(), HEARTBEAT_S)
-        except TimeoutError:
-            return api_pb2.ContainerHeartbeatResponse()
-        task.cancel_input.clear()
-        event = api_pb2.CancelInputEvent(input_ids=[task.call.input_id] if task.call else [])
-        return api_pb2.ContainerHeartbeatResponse(cancel_input_event=event)
-
-    async def function_get_inputs(
-        self, request: api_pb2.FunctionGetInputsRequest, caller: Caller
-    ) -> api_pb2.FunctionGetInputsResponse:
-        task = caller.task
-        assert task
-        definition = task.function.definition
-        window = definition.autoscaler_settings.scaledown_window or definition.task_idle_timeout_secs or 60
-        until = time.monotonic() + min(float(window), self.plane.settings.idle_s)
-        while True:
-            task.inputs_may_have_come.clear()
-            call = self.plane.scheduler.take(task)
-            if call is not None:
-                break
-            task.idle = True
-            if task.retiring or time.monotonic() >= until:
-                task.ending, task.retiring = task.ending or "retired", True
-                return api_pb2.FunctionGetInputsResponse(inputs=[api_pb2.FunctionGetInputsItem(kill_switch=True)])
-            try:
-                await asyncio.wait_for(task.inputs_may_have_come.wait(), until - time.monotonic())
-            except TimeoutError:
-                continue
-        task.idle, task.took_an_input, task.call, task.interrupted_by = False, True, call, ""
-        self.plane.calls.started(call, task.id)
-        if definition.timeout_secs:
-            task._later(definition.timeout_secs, task.timed_out, call)
-        self.plane.strikes.started(task)
-        item = api_pb2.FunctionGetInputsItem(
-            input_id=call.input_id, input=api_pb2.FunctionInput.FromString(call.input), function_call_id=call.id,
-            function_call_invocation_type=call.invocation, retry_count=call.retry_count,
-        )  # type: ignore[arg-type]  # fmt: skip
-        return api_pb2.FunctionGetInputsResponse(inputs=[item])
-
-    async def function_put_outputs(self, request: api_pb2.FunctionPutOutputsRequest, caller: Caller) -> Empty:
-        task = caller.task
-        assert task
-        for item in request.outputs:
-            if task.call and task.call.input_id == item.input_id:
-                for pipe in task.pipes:
-                    pipe.flush()
-                call, task.call = task.call, None
-                self.plane.calls.stopped(call, task.id, task.interrupted_by or "output")
-                self.plane.calls.output(task, item)
-        return Empty()
-
-    async def task_result(self, request: api_pb2.TaskResultRequest, caller: Caller) -> Empty:
-        """The container could not even start: its code does not import, a dependency is not there."""
-        assert caller.task
-        caller.task.start_failure = request.result
-        return Empty()
-
-    async def container_stop(self, request: api_pb2.ContainerStopRequest, caller: Caller) -> Empty:
-        task = self.plane.scheduler.running.get(request.task_id)
-        if task and request.graceful:
-            task.retire()
-        elif task:
-            task.preempt()
-        return Empty()
-
-
-def environment_of(commands: list[str]) -> dict[str, str]:
-    """What an image's ENV lines set."""
-    found: dict[str, str] = {}
-    for command in commands:
-        match = re.match(r"ENV\s+([A-Za-z_]\w*)[= ](.*)", command)
-        if match:
-            value = match.group(2).strip()
-            found[match.group(1)] = value[1:-1] if value[:1] in "'\"" and value[-1:] == value[:1] else value
-    return found

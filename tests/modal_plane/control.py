@@ -174,7 +174,7 @@ class PlaneControl:
                 raise AssertionError(
                     f"{what or 'the condition'} did not come within {timeout_s} s\n{self.log.read_text()}"
                 )
-            time.sleep(0.02)
+            time.sleep(0.05)  # each look is a request
         return value
 
     def running(self, call_id: str, timeout_s: float = 15.0) -> dict[str, Any]:

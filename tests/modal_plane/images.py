@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,6 @@ from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
 from .apps import ENVIRONMENT
-from .containers import environment_of
 from .rpc import Caller, not_found
 from .store import Image, Mount, Secret
 
@@ -139,3 +139,14 @@ class Images:
         if secret:
             self.store.delete(secret)
         return Empty()
+
+
+def environment_of(commands: list[str]) -> dict[str, str]:
+    """What an image's ENV lines set."""
+    found: dict[str, str] = {}
+    for command in commands:
+        match = re.match(r"ENV\s+([A-Za-z_]\w*)[= ](.*)", command)
+        if match:
+            value = match.group(2).strip()
+            found[match.group(1)] = value[1:-1] if value[:1] in "'\"" and value[-1:] == value[:1] else value
+    return found

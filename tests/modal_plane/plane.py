@@ -17,7 +17,7 @@ from .admin import Admin
 from .apps import Apps
 from .blobs import Blobs
 from .calls import Calls
-from .containers import Containers
+from .container_side import ContainerSide
 from .dicts import Dicts
 from .faults import Faults
 from .functions import Functions
@@ -77,7 +77,7 @@ class Plane:
         rooms = [
             self.logs, self.blobs, self.images, self.apps, self.functions, self.calls, self.volumes, VolumeFiles(self),
             self.workspace,
-            Dicts(self), Containers(self),
+            Dicts(self), ContainerSide(self),
         ]  # fmt: skip
         self.methods = methods_of(rooms)
         self.listener: Listener | None = None

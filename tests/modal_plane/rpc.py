@@ -31,7 +31,7 @@ class Declared(api_grpc.ModalClientBase):
 
 for _name in Declared.__abstractmethods__:
     setattr(Declared, _name, None)
-Declared.__abstractmethods__ = frozenset()  # type: ignore[misc]
+Declared.__abstractmethods__ = frozenset()
 
 
 @dataclass(frozen=True)
@@ -115,5 +115,5 @@ class Listener(Server):
 
 def cut(stream: Stream[Any, Any]) -> None:
     """The connection is gone, as when a cable is pulled: nothing more is sent on it, for any of its calls."""
-    stream._stream._transport.abort()  # type: ignore[attr-defined]
+    stream._stream._transport.abort()
     stream._cancel_done = True  # what grpclib itself sets when there is nothing left to answer

@@ -179,7 +179,7 @@ class Store:
         self._remember(thing)
         self.database.execute(
             "INSERT INTO objects VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET value = excluded.value",
-            (thing.id, pickle.dumps(thing)),  # type: ignore[attr-defined]
+            (thing.id, pickle.dumps(thing)),
         )
         return thing
 

@@ -129,3 +129,11 @@ def test_without_namespaces_paths_are_links_that_lead_each_container_to_its_own(
             assert not root.exists()  # without a container the link leads nowhere
     finally:
         root.unlink(missing_ok=True)
+
+
+def test_a_machine_that_allows_no_mounts_says_so_to_who_waits(tmp_path: Path) -> None:
+    (tmp_path / "linkedapp.py").write_text(LINKED.format(root="/proc/nothing-can-be-made-here"))
+    with running_plane(tmp_path / "plane", mounts="links"):
+        subprocess.run([sys.executable, "-m", "modal", "deploy", "-m", "linkedapp"], cwd=tmp_path, check=True)
+        with pytest.raises(modal.exception.InternalFailure, match=r"allow user namespaces .* or be root"):
+            modal.Function.from_name("linked", "write").spawn("a", "").get(timeout=60)

@@ -114,7 +114,7 @@ class Volumes:
         return folder
 
     def metadata(self, volume: Volume) -> api_pb2.VolumeMetadata:
-        return api_pb2.VolumeMetadata(version=volume.version, name=volume.name)  # type: ignore[arg-type]
+        return api_pb2.VolumeMetadata(version=volume.version, name=volume.name)
 
     def mount(self, task: Running) -> dict[str, Any]:
         """Makes a starting container's views; returns its binds."""
@@ -179,7 +179,7 @@ class Volumes:
             raise GRPCError(Status.ALREADY_EXISTS, f"Volume '{name}' already exists.")
         return api_pb2.VolumeGetOrCreateResponse(
             volume_id=volume.id, version=volume.version, metadata=self.metadata(volume)
-        )  # type: ignore[arg-type]  # fmt: skip
+        )  # fmt: skip
 
     async def volume_get_by_id(
         self, request: api_pb2.VolumeGetByIdRequest, caller: Caller
