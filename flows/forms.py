@@ -79,6 +79,7 @@ Gpu = Annotated[
 ]
 Refresh = Annotated[bool, field("Compute again what is recorded already.")]
 PlanFile = Annotated[str | None, field("A plan of your own; its path where the worker runs. Empty: the packaged one.")]
+Ask = Annotated[bool, field("Where a gate is marginal, pause for a person's decision instead of ending.")]
 GateName = Annotated[str, field("The gate to open.", [gate.id for gate in deployed_plan().gates])]
 Decider = Annotated[str, field("Who decides. It stands beside the measured verdict for good.", min_length=1)]
 Reason = Annotated[str, field("Why the next phase may start all the same.", min_length=1)]

@@ -11,6 +11,7 @@ from prefect.states import State
 
 from flows import forms
 from flows.cancellation import stop_remote_calls
+from flows.decision import ask as decision_about
 from flows.outcome import Outcome
 from flows.pipeline import CALLS, ended, run_job
 from foresight.compute.request import Job, RunRequest, resolve
@@ -39,6 +40,7 @@ def research_program(
     seeds: forms.Seeds = None,
     refresh: forms.Refresh = False,
     plan: forms.PlanFile = None,
+    ask: forms.Ask = False,
 ) -> Outcome | State:
     """Run every experiment that has handlers; a phase starts only if the gate before it lets it."""
     request = RunRequest(
@@ -53,10 +55,10 @@ def research_program(
         refresh,
         plan,
     )
-    return ended(lambda: run_program(resolve(request), Home.from_environment()))
+    return ended(lambda: run_program(resolve(request), Home.from_environment(), ask=ask))
 
 
-def run_program(job: Job, home: Home) -> Outcome:
+def run_program(job: Job, home: Home, *, ask: bool = False) -> Outcome:
     """Phases in order. A gate that does not let the next phase start ends the programme, and the log says why."""
     logger = get_run_logger()
     before = _gates(job, home)
@@ -67,8 +69,10 @@ def run_program(job: Job, home: Home) -> Outcome:
         gate = gates.before_phase(home, job.plan, phase, profile=profile.name, moves_gates=profile.moves_gates)
         if gate is not None:
             logger.info(f"{gate.gate}: {gate.verdict}: {gate.reason}")
-            for decision in gate.overrides:
-                logger.info(f"{gate.gate}: overridden by {decision.by}, {decision.date[:10]}: {decision.reason}")
+            for one in gate.overrides:
+                logger.info(f"{gate.gate}: overridden by {one.by}, {one.date[:10]}: {one.reason}")
+            if ask and not gate.opens and gate.verdict == "investigate":
+                gate = decision_about(home, job.plan, gate)
             if not gate.opens:
                 logger.warning(
                     f"phase {phase} is not started: {gate.gate} is {gate.verdict}. A person may open it: "

@@ -159,12 +159,30 @@ class Up:
         return int(wait_until(lambda: started.exists() and started.read_text(), "the held step"))
 
 
+def marginal_gate(folder: Path) -> None:
+    """A profile whose verdicts count, and a plan whose gate they neither open nor shut."""
+    profiles = (folder / "profiles.yaml").read_text()
+    tiny = profiles[profiles.index("  - name: tiny") :]
+    real = tiny.replace("name: tiny", "name: real").replace("rank: 1", "rank: 3")
+    (folder / "profiles.yaml").write_text(profiles + real.replace("moves_gates: false", "moves_gates: true"))
+    plan = (folder / "plan.yaml").read_text()
+    for old, new in (
+        ("aim: Later.}", 'aim: Later., handler: "toy_handlers:steady"}'),
+        ("metric: gain", "metric: accuracy"),
+        ("target: 0.9, acceptable: 0.7", "target: 0.95, acceptable: 0.9"),
+    ):
+        assert old in plan
+        plan = plan.replace(old, new)
+    (folder / "marginal.yaml").write_text(plan)
+
+
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory, make_toy: Callable[[Path, Home], Any]) -> Iterator[Up]:
     folder = tmp_path_factory.mktemp("operated")
     toy = make_toy(folder, Home(folder / "home"))
     toy.second_handler("held", "held.yaml")
     toy.second_handler("broken", "broken.yaml")
+    marginal_gate(folder)
     made = Up(toy)
     yield made
     family = made.family()
@@ -284,6 +302,20 @@ def test_kill_9_is_marked_and_a_retry_goes_on_from_there(up: Up):
     assert (up.toy.folder / "ran").read_text().split() == ["0"]
     statuses = [json.loads(path.read_text())["status"] for path in up.toy.home.results.glob("*/runs/*/run.json")]
     assert "running" not in statuses
+
+
+def test_a_marginal_gate_waits_for_a_persons_decision_if_it_is_asked_to(up: Up):
+    later = up.toy.home.results / "t2-later" / "results.yaml"
+    run = up.run("research-program/nightly", plan=str(up.toy.folder / "marginal.yaml"), profile="real", ask=True)
+    wait_until(lambda: up.state(run) == "Paused", "the question")
+    assert not later.exists()
+    answer = {"open_the_gate": True, "by": "Ada", "reason": "worth a try"}
+    assert up.post(f"flow_runs/{run}/resume", run_input=answer)["status"] == "ACCEPT"
+    up.ended(run, "Completed")
+    assert later.exists()
+    page = up.artifacts(run)["gates"]
+    assert "**investigate**" in page  # the measured verdict stands beside the decision
+    assert "opened by Ada" in page
 
 
 def test_a_second_one_says_that_it_is_up_and_stops_nothing(up: Up):
