@@ -110,6 +110,8 @@ def test_kill_9_loses_nothing_finished_and_leaves_no_process(toy, shell):
     assert all(path.read_bytes() == content for path, content in finished.items())
     assert (toy.folder / "ran").read_text().split() == ["0"]
     assert document(toy)["status"] == "completed"
+    own = [json.loads(path.read_text())["status"] for path in toy.home.results.glob("t1-toy/runs/*/run.json")]
+    assert sorted(own) == ["completed", "failed"]  # the killed run does not run for ever
     assert verify(toy.home) == []  # nor is the killed run's own results.yaml taken for an edited one
 
 
