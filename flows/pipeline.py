@@ -17,7 +17,7 @@ from prefect.client.orchestration import get_client
 from prefect.futures import PrefectFuture, wait
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment, flow_run
-from prefect.states import Failed, State
+from prefect.states import Cancelled, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import budget, failure, logs, story, zombies
@@ -63,6 +63,9 @@ def ended(work: Callable[[], Outcome]) -> Outcome | State:
     news.if_nightly_failed(message := outcome.stopped or f"failed: {', '.join(outcome.failed)}")
     # A shell wants the results of a failed run too; the engine of a deployed one takes nothing but an exception.
     data = StepFailed(message, cause="exception", retryable=False) if deployment.id else outcome
+    # In a shell, where no worker does it; and Prefect takes no other end of a run that is cancelling.
+    if ledger.cancel_requested(Home.from_environment(), outcome.run_id) or _cancelling():
+        return Cancelled(message="cancelled; what was finished is kept", data=data)
     return Failed(message=message, data=data)
 
 
@@ -91,7 +94,8 @@ def _run_job(job: Job, home: Home, run_id: str) -> Outcome:
         wait([stub.submit(s.experiment.short, sub.id) for s in job.selections for sub in s.sub_experiments])
     else:
         failed, stopped = _measure(job, home, run_id, tracker)
-    tracker.finish("failed" if failed or stopped else "completed")
+    cancelled = failed and ledger.cancel_requested(home, run_id)
+    tracker.finish("cancelled" if cancelled else "failed" if failed or stopped else "completed")
     documents = tracker.documents()
     wait([assess.submit(s.experiment.short, documents[s.experiment.id], run_id, home) for s in job.selections])
     if deployment.id:  # a shell prints its own

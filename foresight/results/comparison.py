@@ -123,7 +123,7 @@ def compare(before: Side, after: Side) -> Comparison:
     subs = after.content["results"]["experiments"]
     earlier = before.content["results"]["experiments"]
     both = [sub for sub in subs if _ended(subs[sub]) and _ended(earlier.get(sub, {}))]
-    same = tuple(sub for sub in both if _fingerprints(before, sub) == _fingerprints(after, sub) and _whole(before, sub))
+    same = tuple(sub for sub in both if _same_records(before, after, sub))
     changes = [change for sub in both if sub not in same for change in _changes(sub, before, after)]
     failed_before = {sub for sub, entry in earlier.items() if entry["status"] == "failed"}
     failed_now = {sub: subs[sub].get("error", "") for sub in subs if subs[sub]["status"] == "failed"}
@@ -263,6 +263,11 @@ def _samples(side: Side, sub: str, metric: str) -> dict[int, Samples]:
 
 def _fingerprints(side: Side, sub: str) -> Mapping[str, str]:
     return side.content["results"]["experiments"][sub].get("records", {})
+
+
+def _same_records(before: Side, after: Side, sub: str) -> bool:
+    ours = _fingerprints(after, sub)
+    return bool(ours) and ours == _fingerprints(before, sub) and _whole(before, sub)
 
 
 def _whole(side: Side, sub: str) -> bool:

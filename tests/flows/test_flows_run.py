@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import psutil
 import yaml
 
@@ -143,6 +144,28 @@ def test_cancel_stops_the_steps_and_says_so(toy, shell):
     assert process.returncode == 1, err
     assert not any(psutil.pid_exists(pid) for pid in pids)
     assert "cancelled" in document(toy)["results"]["experiments"]["t_b"]["error"]
+    assert "Finished in state Cancelled" in err
+    (own,) = toy.home.results.glob("t1-toy/runs/*/run.json")
+    assert json.loads(own.read_text())["status"] == "cancelled"
+
+
+def test_a_shell_run_that_is_cancelled_in_the_ui_stops_and_ends_as_cancelled(toy, shell, api_url):
+    toy.second_handler("held")
+    process = shell.start("run", "t1", "--plan", toy.plan)
+    wait_until(lambda: (toy.folder / "started-0").exists(), "the held step")
+    pids = [int(path.read_text()) for path in toy.folder.glob("started-*")]
+    (run_id,) = {call.run_id for call in ledger.list_calls(toy.home)}
+    body = {"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}}
+    running = httpx.post(f"{api_url}/flow_runs/filter", json=body, timeout=30).json()
+    flow_run = next(one["id"] for one in running if one["id"].startswith(run_id[-6:]))
+    asked = {"state": {"type": "CANCELLING"}}
+    httpx.post(f"{api_url}/flow_runs/{flow_run}/set_state", json=asked, timeout=30).raise_for_status()
+    _, err = process.communicate(timeout=90)
+    assert process.returncode == 1, err
+    assert "Traceback" not in err
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    ended = httpx.get(f"{api_url}/flow_runs/{flow_run}", timeout=30).json()
+    assert ended["state"]["name"] == "Cancelled"
 
 
 def test_ctrl_c_exits_with_130_and_leaves_nothing(toy, shell):
