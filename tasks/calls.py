@@ -37,6 +37,7 @@ from foresight.results.record import finished, read_record
 from tasks.gpus import gpus_in_flight
 
 PROGRESS_EVERY_S = 5.0
+_TRACEBACK = "Traceback (most recent call last):"
 RETRIES = 2
 _LOGGED = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+: ")  # as `foresight.compute.capture` formats it
 
@@ -107,6 +108,8 @@ def task_name(call: Call, home: Home) -> str:
 def level_of(text: str) -> tuple[int, str]:
     """The level of a line that a handler's logger wrote, and its words; a line that was printed is information."""
     found = _LOGGED.match(text)
+    if text.startswith(_TRACEBACK):
+        return logging.ERROR, text
     if found is None:
         return logging.INFO, text
     level = logging.getLevelNamesMapping()[found[1]]
@@ -174,7 +177,7 @@ def _one_attempt(
     while True:
         state = backend.poll(call_id, backend.poll_s)
         lines, cursor = backend.logs(call_id, cursor)
-        for line in reports.due(newest_progress(lines)):
+        for line in reports.due(whole_tracebacks(newest_progress(lines))):
             text = line.text if line.progress is None else f"{line.progress:4.0%}  {line.text}"
             say(text if line.step in (None, call.label) or line.progress is not None else f"{line.step}: {text}")
         if lines:
@@ -209,6 +212,24 @@ class Reports:
             return False
         self._shown[step] = now
         return True
+
+
+def whole_tracebacks(lines: Sequence[LogLine]) -> list[LogLine]:
+    """A traceback is one entry of the log and not thirty; what stands between, of whatever step, keeps its place."""
+    found: list[LogLine] = []
+    for line in lines:
+        last = found[-1] if found else None
+        goes_on = last is not None and last.step == line.step and _is_open(last.text) and line.progress is None
+        if last is not None and goes_on:
+            found[-1] = LogLine(f"{last.text}\n{line.text}", None, line.step)
+        else:
+            found.append(line)
+    return found
+
+
+def _is_open(text: str) -> bool:
+    """Whether it is a traceback that has not come to its exception yet, which is its first line without an indent."""
+    return text.startswith(_TRACEBACK) and text.rpartition("\n")[2].startswith((" ", _TRACEBACK))
 
 
 def newest_progress(lines: Sequence[LogLine]) -> list[LogLine]:

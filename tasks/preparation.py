@@ -31,7 +31,8 @@ def make_model_available(spec: ModelSpec, home: Home) -> str | State:
         return refused(refusal)
     kind = "stand-in" if identity.stand_in else "model"
     get_run_logger().info(
-        f"model {spec.role} │ {kind} {identity.id} at {identity.revision[:12]}: weights {identity.weights_sha256[:12]} verified"
+        f"model {spec.role} │ {kind} {identity.id} at {identity.revision[:12]}: "
+        f"weights {identity.weights_sha256[:12]} verified"
     )
     return identity.weights_sha256
 
@@ -53,7 +54,8 @@ def prepare_data(
     except UserError as refusal:
         return refused(refusal)
     get_run_logger().info(
-        f"data {spec.name} │ {len(manifest.items)} items from {len(manifest.sources)} sources, manifest {manifest.sha256[:12]}; "
+        f"data {spec.name} │ {len(manifest.items)} items from {len(manifest.sources)} sources, "
+        f"manifest {manifest.sha256[:12]}; "
         f"{len(splits) * len(seeds)} splits share nothing"
     )
     return manifest.sha256

@@ -1,4 +1,4 @@
-"""Makes the pictures of the Prefect UI: `make screenshots`. Needs chromium; takes some minutes.
+"""Makes the pictures of the Prefect UI: `make screenshots`. Needs chromium and minutes; `… toy` makes the quick ones.
 
 Everything is real: `make up` on a home of its own, C1 in the tiny profile, and the toy programme of the tests for what
 must fail or change between two nightlies. No name but the loopback's resolves in the browser.
@@ -71,8 +71,7 @@ class Prefect:
         found = self.post("artifacts/filter", artifacts={"flow_run_id": {"any_": [run]}})
         return next(one["id"] for one in found if one["key"] == key)
 
-    def shoot(self, name: str, path: str, height: int, crop: tuple[int, int] | None = None) -> None:
-        """A page at `height` px, or the rows `crop` of it."""
+    def shoot(self, name: str, path: str, height: int) -> None:
         target = HERE / f"{name}.png"
         with tempfile.TemporaryDirectory() as profile:
             command = [
@@ -84,30 +83,32 @@ class Prefect:
             subprocess.run(command, check=True, capture_output=True, timeout=120)
         with Image.open(target) as opened:
             picture = opened.convert("RGB")
-        if crop:
-            picture = picture.crop((0, crop[0], picture.width, crop[1]))
         picture.thumbnail((KEPT_WIDTH, 10 * KEPT_WIDTH), Image.Resampling.LANCZOS)
         picture.quantize(128).save(target, optimize=True)
         print(f"{target.relative_to(CHECKOUT)}  {picture.size}  {target.stat().st_size / 1e3:.0f} kB", flush=True)
 
 
-def pictures(prefect: Prefect, toy: Toy) -> None:
+def pictures_of_c1(prefect: Prefect) -> None:
     c1 = prefect.start("run-experiment/c1", seeds=1)
     prefect.has_log(c1, "c1/e1_3 seed 0 │ found")
     prefect.shoot("running", f"/runs/flow-run/{c1}", 1500)
     prefect.until(c1, lambda state: state == "COMPLETED")
-    prefect.run("research-program/nightly", plan=toy.plan)
-    toy.edit_handlers("0.9 + 0.02", "0.66 + 0.02")
-    nightly = prefect.run("research-program/nightly", plan=toy.plan)
-    failed = prefect.run("research-program/on-demand", plan=toy.second_handler("broken", "broken.yaml"))
-    prefect.shoot("deployments", "/deployments", 960)
-    prefect.shoot("form", f"/deployments/deployment/{prefect.deployment('run-experiment/c1')}/run", 1500)
-    prefect.shoot("log", f"/runs/flow-run/{c1}?tab=Logs", 2600, crop=(0, 2600))
+    prefect.shoot("log", f"/runs/flow-run/{c1}?tab=Logs", 2600)
     prefect.shoot("artifacts", f"/runs/flow-run/{c1}?tab=Artifacts", 1300)
     prefect.shoot("verdict", f"/artifacts/artifact/{prefect.artifact(c1, 'verdict-c1')}", 1200)
     prefect.shoot("findings", f"/artifacts/artifact/{prefect.artifact(c1, 'findings-c1')}", 1500)
-    prefect.shoot("changes", f"/artifacts/artifact/{prefect.artifact(nightly, 'what-changed')}", 900)
-    prefect.shoot("failure", f"/runs/flow-run/{failed}?tab=Logs", 2600, crop=(0, 2600))
+
+
+def pictures_of_the_toy(prefect: Prefect, toy: Toy) -> None:
+    prefect.run("research-program/nightly", plan=toy.plan)
+    toy.edit_handlers("0.9 + 0.02", "0.66 + 0.02")
+    nightly = prefect.run("research-program/nightly", plan=toy.plan)
+    broken = toy.second_handler("broken", "broken.yaml")
+    failed = prefect.run("research-program/on-demand", plan=broken, seeds=1)
+    prefect.shoot("deployments", "/deployments", 960)
+    prefect.shoot("form", f"/deployments/deployment/{prefect.deployment('run-experiment/c1')}/run", 1500)
+    prefect.shoot("changes", f"/artifacts/artifact/{prefect.artifact(nightly, 'what-changed')}", 1000)
+    prefect.shoot("failure", f"/runs/flow-run/{failed}?tab=Logs", 2000)
 
 
 def main() -> None:
@@ -123,7 +124,9 @@ def main() -> None:
         try:
             assert up.stdout is not None
             found = next(match for line in up.stdout if (match := re.search(r"Prefect UI +(\S+)", line)))
-            pictures(Prefect(found[1]), toy)
+            pictures_of_the_toy(Prefect(found[1]), toy)
+            if sys.argv[1:] != ["toy"]:
+                pictures_of_c1(Prefect(found[1]))
         finally:
             up.send_signal(signal.SIGINT)
             up.wait()

@@ -41,8 +41,7 @@ def markdown(comparison: Comparison) -> str:
     text += [f"**Note**: {caveat}." for caveat in comparison.caveats]
     text.append("")
     if comparison.flips:
-        text += ["| flipped | before | now | why |", "|---|---|---|---|"]
-        text += [_row(flip.what, flip.before, f"**{flip.after}**", flip.reason) for flip in comparison.flips] + [""]
+        text += _flip_table("flipped", comparison.flips)
     if comparison.failed or comparison.mended:
         text += ["| sub-experiment | now | |", "|---|---|---|"]
         text += [_row(sub, "**failed**", why) for sub, why in comparison.failed.items()]
@@ -110,9 +109,16 @@ def _interval(change: Change) -> str:
 def _change_row(change: Change) -> str:
     word = {True: "better", False: "**worse**", None: ""}[change.better]
     kind = change.kind if change.kind in ("appeared", "vanished") else ""
-    how = "; ".join(part for part in (word, change.how, kind) if part)
+    how = "; ".join(part for part in (word, change.how.replace(" by source", ""), kind) if part)
     name = f"{change.sub_experiment} {change.metric}"
     return _row(name, _value(change.before), _value(change.after), _interval(change), how)
+
+
+def _flip_table(heading: str, flips: Sequence[Flip]) -> list[str]:
+    """The reasons stand below: a table of the UI does not wrap what is long."""
+    rows = [_row(flip.what, flip.before, f"**{flip.after}**") for flip in flips]
+    reasons = [f"- {flip.what}: {flip.reason}" for flip in flips if flip.reason]
+    return [_row(heading, "before", "now"), "|---|---|---|", *rows, "", *reasons, ""]
 
 
 def _row(*cells: str) -> str:
@@ -146,8 +152,7 @@ def program(comparisons: Sequence[Comparison], gates: Sequence[Flip]) -> str:
     """What a whole programme has changed, as one artifact: gates first."""
     text = []
     if gates:
-        text += ["| gate | before | now | why |", "|---|---|---|---|"]
-        text += [_row(flip.what, flip.before, f"**{flip.after}**", flip.reason) for flip in gates] + [""]
+        text += _flip_table("gate", gates)
     news = [one for one in comparisons if one.is_news]
     quiet = [one.experiment_id for one in comparisons if not one.is_news]
     text += [markdown(one) for one in news]

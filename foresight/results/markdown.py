@@ -27,26 +27,27 @@ def verdict(document: Mapping[str, Any]) -> str:
         )
     lines += [
         "",
-        "| criterion | value | 95 % interval | acceptable | best baseline | n / seeds | verdict |",
+        "| criterion | verdict | value | 95 % interval | acceptable | best baseline | n / seeds |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in document["criteria"]:
         sign = "≥" if row["direction"] == "higher" else "≤"
         baseline = row["baseline"]
         cells = [
-            f"{row['name']} ({row['sub_experiment']})",
+            row["name"],
+            f"**{row['verdict']}**",
             _number(row["value"]),
             _interval(row["interval"]),
             f"{sign} {row['acceptable']:g}",
             "–" if baseline is None else f"{baseline['name']} {_number(baseline['value'])}",
             f"{row['n']} / {row['seeds']}",
-            f"**{row['verdict']}**: {row['reason']}",
         ]
         lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
-    lines += ["", "| sub-experiment | status | finding |", "|---|---|---|"]
+    # Long words stand outside of tables: the UI does not wrap a cell.
+    lines += ["", *(f"- {row['name']} ({row['sub_experiment']}): {row['reason']}" for row in document["criteria"]), ""]
     for sub_id, entry in document["results"]["experiments"].items():
         text = entry["finding"] or entry.get("error", "") or "; ".join(entry["notes"])
-        lines.append(f"| {sub_id} {entry['title']} | {entry['status']} | {text.replace('|', '/')} |")
+        lines.append(f"- **{sub_id}** {entry['title']}, {entry['status']}: {text}")
     return "\n".join(lines) + "\n"
 
 
@@ -84,14 +85,15 @@ def cost(side: Side) -> str:
 
 def gates(states: Sequence[GateState]) -> str:
     """Each gate with its measured verdict, and beside it what people decided."""
-    lines = ["| gate | unlocks | measured | why | decided |", "|---|---|---|---|---|"]
+    lines = ["| gate | unlocks | measured | decided |", "|---|---|---|---|"]
     for state in states:
         phase = "evaluation" if state.unlocks_phase is None else f"phase {state.unlocks_phase}"
-        decided = "<br>".join(
-            f"opened by {one.by}, {one.date[:10]} (then: {one.measured}): {one.reason}" for one in state.overrides
-        )
-        cells = [state.gate, phase, f"**{state.verdict}**", state.reason, decided or "–"]
-        lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
+        decided = ", ".join(f"opened by {one.by}, {one.date[:10]}" for one in state.overrides)
+        lines.append(f"| {state.gate} | {phase} | **{state.verdict}** | {decided or '–'} |")
+    lines.append("")
+    for state in states:
+        lines.append(f"- {state.gate}, measured: {state.reason}")
+        lines += [f"- {state.gate}, {one.by} (then: {one.measured}): {one.reason}" for one in state.overrides]
     return "\n".join(lines) + "\n"
 
 

@@ -252,6 +252,7 @@ def test_the_nightly_reports_only_what_is_new(up: Up):
         up.toy.edit_handlers("0.6 + 0.02", "0.9 + 0.02")
     page = up.artifacts(second)["what-changed"]
     assert "| accuracy | met | **not met** |" in page
+    assert "- accuracy: even the better end" in page
     assert "| t_a accuracy | 0.9" in page
     assert "moved     t_a accuracy" in up.log(second)
     events = wait_until(

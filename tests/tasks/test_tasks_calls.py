@@ -11,7 +11,7 @@ from foresight.compute.backend import Call, LogLine
 from foresight.compute.step import Resources, Step
 from foresight.errors import StepFailed
 from foresight.home import Home
-from tasks.calls import Reports, can_be_mended, level_of, newest_progress, task_name
+from tasks.calls import Reports, can_be_mended, level_of, newest_progress, task_name, whole_tracebacks
 
 
 def test_only_the_newest_of_reports_that_overtake_each_other_is_shown_and_no_line_is_lost():
@@ -25,6 +25,22 @@ def test_only_the_newest_of_reports_that_overtake_each_other_is_shown_and_no_lin
     ]
     assert [line.text for line in newest_progress(lines)] == ["starts", "epoch 2", "a warning", "epoch 3", "epoch 1"]
     assert newest_progress([]) == []
+
+
+def test_a_traceback_is_one_entry_of_the_log_and_an_error():
+    texts = [
+        "at work",
+        "Traceback (most recent call last):",
+        '  File "x.py", line 1, in f',
+        "    f()",
+        "ValueError: no",
+        "bye",
+    ]
+    entries = whole_tracebacks([LogLine(text, None, "a") for text in texts])
+    assert [entry.text for entry in entries] == ["at work", "\n".join(texts[1:5]), "bye"]
+    assert level_of(entries[1].text)[0] == logging.ERROR
+    between = [LogLine(texts[1], None, "a"), LogLine("other", None, "b"), LogLine("  File", None, "a")]
+    assert whole_tracebacks(between) == between  # two steps at once: no line changes its step
 
 
 def test_a_chatty_step_reports_its_progress_once_in_a_while_and_loses_no_line():
