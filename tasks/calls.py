@@ -171,7 +171,7 @@ def _one_attempt(
     except StepFailed:
         bill.drop()
         raise
-    say(f"on Modal: {link}" if (link := backend.link(call_id)) else "starts")
+    say(backend.introduce(call_id) or "starts")
     deadline, stopped_for, cancelled = Deadline(home, run_id, call), None, False
     cursor, reports = 0, Reports()
     while True:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from modal_plane.fixture import module_plane, plane  # noqa: F401  (fixtures)
-from remote import deployed, remote  # noqa: F401  (fixtures)
+from remote import deployed, deployed_with_torch, remote  # noqa: F401  (fixtures)
 
 from foresight.home import Home
 

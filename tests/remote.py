@@ -1,4 +1,7 @@
-"""What the tests of Modal's backend share: a deployed app on a control plane, steps for it, and runs of their own."""
+"""What the tests of Modal's backend share: a deployed app on a control plane, steps for it, and runs of their own.
+
+Imports nothing of modal or Prefect before a test asks for it: a session without such a test must not pay for them.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,13 @@ from typing import Any
 
 import pytest
 from modal_plane.control import PlaneControl
-from modal_plane.fixture import forget_client
+from modal_plane.fixture import forget_client, running_plane
 
 from foresight.compute.backend import Call
 from foresight.compute.code_identity import code_identity
-from foresight.compute.modal_backend import ModalBackend
 from foresight.compute.step import Resources, Step
 from foresight.errors import StepFailed
 from foresight.home import Home
-from tasks.calls import follow
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parent
@@ -99,6 +100,8 @@ class Run:
     failure: BaseException | None = None
 
     def __post_init__(self) -> None:
+        from foresight.compute.modal_backend import ModalBackend
+
         self.backend = ModalBackend(self.home, **self.options)
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
@@ -127,10 +130,28 @@ class Run:
         return self.failure
 
     def _follow(self) -> None:
+        from tasks.calls import follow
+
         try:
             follow(self.call, self.backend, self.run_id, self.home, self.said.append)
         except BaseException as failure:  # noqa: BLE001 - for the test to look at
             self.failure = failure
+
+
+@pytest.fixture(scope="module")
+def deployed_with_torch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlaneControl]:
+    """One whose containers have torch imported already, with one thread, as the tiny profile asks for."""
+    from foresight.compute.local import PRELOAD
+    from foresight.compute.modal_app import THREADS
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in THREADS:
+            patch.setenv(name, "1")
+        folder = tmp_path_factory.mktemp("torch") / "plane"
+        with running_plane(folder, max_containers=4, preload=",".join(PRELOAD[1:])) as control:
+            done = deploy(control.environment, "remote_handlers", str(HERE))
+            assert done.returncode == 0, done.stdout + done.stderr
+            yield control
 
 
 @pytest.fixture(scope="module")

@@ -104,8 +104,8 @@ class Backend(Protocol):
         `check` is called meanwhile and raises to give up.
         """
 
-    def link(self, call_id: str) -> str:
-        """Where a person can look at it; empty if nowhere."""
+    def introduce(self, call_id: str) -> str:
+        """What to say of a call when one begins to follow it, such as where to look at it; empty if nothing."""
 
     def let_go(self, run_id: str) -> None:
         """The run that submitted the calls is going away without having been cancelled."""

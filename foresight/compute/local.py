@@ -197,7 +197,7 @@ class LocalBackend:
             check()
             time.sleep(self.poll_s)
 
-    def link(self, call_id: str) -> str:
+    def introduce(self, call_id: str) -> str:
         return ""
 
     def let_go(self, run_id: str) -> None:

@@ -62,6 +62,7 @@ class _Followed:
     result: dict[str, Any] | None = None  # what the container returned
     trouble: Trouble | None = None  # why it ended otherwise
     outcomes: list[StepOutcome] | None = None  # once it has ended and its results are home
+    attached: bool = False  # somebody else had started it
     cancel_wanted: bool = False
     cancel_sent: bool = False
     unreachable_since: float | None = None
@@ -100,7 +101,7 @@ class ModalBackend:
         while True:
             self._require_wanted(run_id)
             try:
-                followed = self._of_this_home(call, run_id) or self._of_another_home(call, run_id)
+                followed = self._of_this_home(call, run_id) or self._by_its_claim(call, run_id)
                 crash_points.reached("looked for a live call")
                 return (followed or self._spawn(call, run_id)).id
             except FATAL as error:
@@ -119,17 +120,18 @@ class ModalBackend:
                 stop(entry)
                 ledger.update_call(self._home, entry.run_id, entry.call_id, state="ended", ended_at=ledger.now())
                 continue
-            logger.info("attached to %s of run %s", entry.call_id, entry.run_id)
             return self._take_over(entry, run_id)
         return None
 
-    def _of_another_home(self, call: Call, run_id: str) -> _Followed | None:
+    def _by_its_claim(self, call: Call, run_id: str) -> _Followed | None:
+        """A call of another home, or one of this home that was never written down."""
         for step in call.steps:
             holder = live_holder(step.fingerprint)
-            if holder is None:
-                continue
-            logger.info("attached to %s of run %s, which another home submitted", holder.call_id, holder.run_id)
-            return self._enter(call, holder.call_id, run_id, foreign=True)
+            if holder is not None:
+                call_id, home_id = holder
+                followed = self._enter(call, call_id, run_id, foreign=home_id != self._home.id)
+                followed.attached = True
+                return followed
         return None
 
     def _spawn(self, call: Call, run_id: str) -> _Followed:
@@ -185,7 +187,9 @@ class ModalBackend:
         ledger.write_call(self._home, own)
         if entry.run_id != run_id and not (entry.owner and entry.owner.is_alive()):
             ledger.update_call(self._home, entry.run_id, entry.call_id, state="ended", ended_at=ledger.now())
-        return self.follow(own)
+        followed = self.follow(own)
+        followed.attached = True
+        return followed
 
     def follow(self, entry: CallEntry) -> _Followed:
         """A call that the ledger knows, from here on."""
@@ -312,8 +316,11 @@ class ModalBackend:
         except TRANSPORT as error:
             logger.warning("the cancel of %s has not reached Modal yet (%s); it is sent again", call_id, error)
 
-    def link(self, call_id: str) -> str:
-        return self._followed(call_id).entry.link or ""
+    def introduce(self, call_id: str) -> str:
+        followed = self._followed(call_id)
+        whose = ", submitted from another home" if followed.entry.foreign else ""
+        how = f", attached to the call that was started already{whose}" if followed.attached else ""
+        return f"on Modal{how}: {followed.entry.link}"
 
     def let_go(self, run_id: str) -> None:
         """Stop following; what runs goes on, and the ledger knows it."""

@@ -47,12 +47,10 @@ def try_claim(fingerprint: str, holder: Holder, home_id: str) -> Claim | Holder:
     return RemoteClaim(fingerprint)
 
 
-def live_holder(fingerprint: str) -> Holder | None:
-    """Who works on it now."""
+def live_holder(fingerprint: str) -> tuple[str, str] | None:
+    """The call that works on it now and the id of the home that submitted it."""
     _, found = _highest(modal.Dict.from_name(CLAIMS, create_if_missing=True), fingerprint)
-    if found is None or not is_live(found["call_id"]):
-        return None
-    return Holder(found["call_id"], found["run_id"], None)
+    return (found["call_id"], found["home_id"]) if found is not None and is_live(found["call_id"]) else None
 
 
 def claimed_from(home_id: str) -> dict[str, tuple[str, list[str]]]:

@@ -12,7 +12,7 @@ import pytest
 from remote import Remote
 
 from foresight.compute import crash_points, ledger
-from foresight.compute.rates import TABLE
+from foresight.compute.rates import LOCAL, TABLE
 from foresight.compute.step import Resources
 from foresight.results.record import read_record
 
@@ -43,7 +43,7 @@ def test_results_come_home(remote: Remote) -> None:
 
 def test_a_gpu_and_its_limits_are_those_of_the_step(remote: Remote) -> None:
     step = remote.step("gpu", resources=Resources("A100-40GB", timeout_s=100.0, memory_gb=8.0, cores=2.0))
-    remote.run(step).whole()
+    remote.run(step, rates=LOCAL).whole()  # free, so that no slot of Prefect's is asked for
     (call,) = remote.calls_of(step)
     assert (call["function"], call["gpu"]) == ("run_on_gpu", "A100-40GB")
     assert 100 < call["timeout_s"] < 300
@@ -74,6 +74,7 @@ def test_a_call_outlives_who_submitted_it(remote: Remote) -> None:
     assert "held is at work" not in again.said  # it was shown before
     again.backend.let_go("first")
     again.failed()
+    assert "attached" in again.said[0]
     other = remote.run(step, run_id="second").start()
     remote.plane.until(lambda: "held is at work" in other.said, 15.0)
     remote.let_go()
@@ -129,9 +130,29 @@ def test_death_at_every_named_moment(remote: Remote, monkeypatch: pytest.MonkeyP
     remote.began("held")
     remote.let_go()
     again.wait()
+    assert not any("another home" in line for line in again.said)
     assert again.failure is None
     assert remote.noted("began") == ["held"]
     assert len(remote.calls_of(step)) == 1
+
+
+def test_a_call_that_was_never_written_down_is_cancelled_as_ones_own(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reached(point: str) -> None:
+        if point == "spawned":
+            raise SystemExit(9)
+
+    step = remote.step("held", held=True)
+    monkeypatch.setattr(crash_points, "reached", reached)
+    remote.run(step).start().wait()
+    monkeypatch.undo()
+    remote.began("held")
+    again = remote.run(step).start()
+    remote.plane.until(lambda: again.said, 30.0)
+    ledger.request_cancel(again.home, "run")
+    assert again.failed().cause == "cancelled"
+    assert remote.calls_of(step)[0]["status"] == "TERMINATED"
 
 
 def test_two_homes_want_the_same_step(remote: Remote) -> None:
@@ -140,6 +161,7 @@ def test_two_homes_want_the_same_step(remote: Remote) -> None:
     remote.began("held")
     there = remote.run(step, run_id="there", home=remote.home("there")).start()
     remote.plane.until(lambda: "held is at work" in there.said, 20.0, "the log, in the other home")
+    assert "submitted from another home" in there.said[0]
     remote.let_go()
     here.wait()
     there.wait()

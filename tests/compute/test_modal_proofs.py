@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from modal_plane.control import PlaneControl
 from modal_plane.fixture import forget_client
@@ -22,10 +23,12 @@ from foresight.compute import ledger
 from foresight.compute.backend import Call
 from foresight.compute.local import LocalBackend
 from foresight.compute.modal_preparation import prepare
+from foresight.compute.modal_volume import fetch_features
 from foresight.compute.step import Resources, Step
 from foresight.data.manifest import DataSpec, find
 from foresight.elsewhere import left_elsewhere, planned_from
 from foresight.features.points import extraction_identity
+from foresight.features.store import open_features
 from foresight.files import read_json
 from foresight.models.identity import ModelSpec, identity
 from foresight.results.record import read_record
@@ -73,19 +76,20 @@ def extraction(home) -> Step:
             model=identity(VLM, place), role="vlm", point="X3", data=manifest.sha256, side=None, dtype="float32"
         ),
         work={"data_spec": DATA.to_json(), "model_spec": VLM.to_json(), "batch_size": 32},
-        resources=Resources(timeout_s=600.0),
+        resources=Resources(timeout_s=600.0, cores=1),
     )
 
 
-@pytest.mark.timeout(600)
-def test_a_machine_taken_away_at_every_shard(remote: Remote) -> None:
+@pytest.mark.timeout(1200)
+def test_a_machine_taken_away_at_every_shard(deployed_with_torch: PlaneControl, tmp_path: Path) -> None:
     """The same call goes on from the last shard each time, and the features are those of a run that was left alone."""
+    remote = Remote(deployed_with_torch, tmp_path)
     home = remote.home()
     prepare({"vlm": VLM}, {"shapes": DATA}, {}, [0], home, print)
     assert not list(home.root.rglob("*.npy"))  # the pictures stay where they were made
     step = extraction(home)
     remote.plane.strike("preempt", on="log", pattern="::progress", every=True, times=3)
-    run = remote.run(step).start().wait(500)
+    run = remote.run(step).start().wait(1100)
     assert run.failure is None, run.failure
     (call,) = remote.calls_of(step)
     assert len(remote.plane.call(call["id"])["executions"]) == 4
@@ -100,13 +104,14 @@ def test_a_machine_taken_away_at_every_shard(remote: Remote) -> None:
     assert staying == {artifact.path for artifact in record.artifacts}
     assert not home.features.exists()
 
-    there = {artifact.name: artifact.sha256 for artifact in record.artifacts}
     alone = remote.home("alone")
     with LocalBackend(alone) as backend:
         follow(Call((step,)), backend, "alone", alone, print)
-    here = read_record(alone, step.fingerprint)
-    assert here is not None
-    assert {artifact.name: artifact.sha256 for artifact in here.artifacts} == there
+    fetch_features(home, step.fingerprint)
+    there = open_features(home, step.fingerprint, verify=True)[:]
+    here = open_features(alone, step.fingerprint)[:]
+    # MKL's sums depend on where in memory the numbers lie, so that two runs here differ in the last bit as well
+    np.testing.assert_allclose(there, here, atol=2e-3 * np.abs(here).max())
 
 
 def test_the_planes_machine_is_lost_and_comes_back(tmp_path: Path, plane: PlaneControl) -> None:

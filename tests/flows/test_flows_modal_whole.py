@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from modal_plane.control import PlaneControl
-from modal_plane.fixture import running_plane
-from remote import HERE, Remote, deploy
+from remote import HERE, Remote
 from test_flows_whole import foresight
 
 from foresight.compute.modal_backend import ModalBackend
@@ -22,16 +20,7 @@ from foresight.results.verify import verify
 
 pytestmark = pytest.mark.slow
 
-CONTAINERS = 4
 LONG_S, SHORT_S = 60.0, 30.0  # calls of the makespan
-
-
-@pytest.fixture(scope="module")
-def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlaneControl]:
-    with running_plane(tmp_path_factory.mktemp("plane"), max_containers=CONTAINERS) as control:
-        done = deploy(control.environment, "remote_handlers", str(HERE))
-        assert done.returncode == 0, done.stdout + done.stderr
-        yield control
 
 
 def results(home: Path) -> dict[str, Any]:
@@ -55,7 +44,9 @@ def measured(content: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "arguments", [["--sub-experiment", "e1_4", "--seeds", "1"], []], ids=["e1_4, one seed", "all of C1"]
 )
-def test_c1_is_on_modal_what_it_is_here(tmp_path: Path, plane: PlaneControl, api_url: str, arguments: list[str]):
+def test_c1_is_on_modal_what_it_is_here(
+    tmp_path: Path, deployed_with_torch: PlaneControl, api_url: str, arguments: list[str]
+):
     there, here = tmp_path / "there", tmp_path / "here"
     done = foresight(there, "run", "c1", "--compute", "modal", *arguments, api_url=api_url)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -75,13 +66,16 @@ def test_c1_is_on_modal_what_it_is_here(tmp_path: Path, plane: PlaneControl, api
 
 
 @pytest.mark.timeout(600)
-def test_makespan(tmp_path: Path, plane: PlaneControl, api_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_makespan(
+    tmp_path: Path, deployed_with_torch: PlaneControl, api_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """20 calls, ten of which need one of the other ten each: through Prefect within 5 % of the longest chain."""
     from prefect import flow
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     from flows import pipeline
 
+    plane = deployed_with_torch
     plane.configure(max_containers=20)
     remote = Remote(plane, tmp_path)
     home = remote.home()
