@@ -40,9 +40,10 @@ test: check  ## linter, types, import rules and the fast tests
 test-all: check  ## and the slow ones
 	$(BIN)/pytest
 
-bench: setup  ## what a local call costs to start, and what the orchestration costs beside Metaflow and Dagster
+bench: setup  ## what a local call costs to start, the orchestration beside Metaflow and Dagster, reading 1,000 records
 	$(BIN)/python benchmarks/local_backend.py
 	$(BIN)/python benchmarks/orchestration.py
+	$(BIN)/python benchmarks/many_records.py
 
 screenshots: setup  ## pictures of the UI for the docs; needs chromium (apt-get install chromium)
 	$(BIN)/python docs/images/screenshots.py

@@ -27,10 +27,11 @@ SCHEMA = Path(__file__).with_name("results_schema.json")
 
 @dataclass(frozen=True)
 class Document:
-    """The content of a results.yaml, and the files that must lie beside it: path in it -> where it is now."""
+    """The content of a results.yaml, what it was made from, and the files that must lie beside it."""
 
     content: dict[str, Any]
-    artifacts: dict[str, Path] = field(default_factory=dict)
+    artifacts: dict[str, Path] = field(default_factory=dict)  # path in it -> where it is now
+    records: dict[str, list[Record]] = field(default_factory=dict)  # sub-experiment -> by seed
 
 
 def of_run(home: Home, run: Run) -> Document:
@@ -91,7 +92,10 @@ def _document(home: Home, outline: Outline, runs: Sequence[Run]) -> Document:
         found = _artifacts(home, sub.id, entries[sub.id].evidence)
         experiments[sub.id] = _sub_experiment(home, sub.title, entries[sub.id], found)
         artifacts |= {path: source for path, source in found.items() if source.is_file()}
-    records = [record for entry in entries.values() for record in entry.evidence.records.values()]
+    by_sub = {
+        sub_id: [entry.evidence.records[s] for s in sorted(entry.evidence.records)] for sub_id, entry in entries.items()
+    }
+    records = [record for of in by_sub.values() for record in of]
     content = {
         "experiment_id": outline.id,
         "status": "stub" if newest.stub else _status(entry["status"] for entry in experiments.values()),
@@ -112,7 +116,7 @@ def _document(home: Home, outline: Outline, runs: Sequence[Run]) -> Document:
         "criteria_hash": newest.criteria_hash,
         "criteria": [_criterion(verdict) for verdict in assessment.criteria],
     }
-    return Document(_tidy(content), artifacts)
+    return Document(_tidy(content), artifacts, by_sub)
 
 
 def _artifacts(home: Home, sub_id: str, evidence: Evidence) -> dict[str, Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -179,7 +179,7 @@ def _experiment(home: Home, experiment_id: str, plan: Experiment | None) -> Expe
         return None
     content = built.content
     entries = content["results"]["experiments"]
-    records = {sub_id: list(_records(home, entry)) for sub_id, entry in entries.items()}
+    records = built.records
     besides = published.beside(content)
     figures = published.of(experiment_id)
     aims = {sub.id: sub.aim for sub in plan.sub_experiments} if plan else {}
@@ -217,14 +217,6 @@ def _experiment(home: Home, experiment_id: str, plan: Experiment | None) -> Expe
             problem for of in records.values() for record in of for problem in record_problems(home, record, all_runs)
         ),
     )
-
-
-def _records(home: Home, entry: Mapping[str, Any]) -> Iterator[Record]:
-    """By seed. The document was built from them a moment ago; one that vanished since is left out as it would be."""
-    for _, fingerprint in sorted(entry.get("records", {}).items(), key=lambda item: int(item[0])):
-        record = read_record(home, fingerprint)
-        if record is not None:
-            yield record
 
 
 def _metrics(entry: Mapping[str, Any], records: list[Record]) -> tuple[tuple[Metric, ...], tuple[Metric, ...]]:
