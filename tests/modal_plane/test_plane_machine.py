@@ -92,8 +92,10 @@ def test_nothing_is_left_of_a_plane_that_is_stopped(plane: PlaneControl) -> None
 
 
 LINKED = """
-import modal
+import importlib.util
 from pathlib import Path
+
+import modal
 
 app = modal.App("linked")
 volume = modal.Volume.from_name("linked", create_if_missing=True)
@@ -102,7 +104,7 @@ ROOT = Path("{root}/results")
 
 @app.function(image=modal.Image.debian_slim(python_version="3.11"), volumes={{str(ROOT): volume}})
 def write(name, wait_for):
-    seen = sorted(path.name for path in ROOT.iterdir())
+    seen = [path.name for path in ROOT.iterdir()] + [importlib.util.find_spec("foresight")]
     (ROOT / name).write_text(name)
     while not Path(wait_for, name).exists():
         pass
@@ -111,7 +113,7 @@ def write(name, wait_for):
 
 
 def test_without_namespaces_paths_are_links_that_lead_each_container_to_its_own(tmp_path: Path) -> None:
-    """Two at once, at one path: neither sees what the other writes, and both commit."""
+    """Two at once, at one path: neither sees what the other writes, nor this checkout's modules; both commit."""
     root = Path(tempfile.gettempdir()) / f"modal-plane-{tmp_path.parent.name}-{tmp_path.name}"
     (tmp_path / "linkedapp.py").write_text(LINKED.format(root=root))
     try:
@@ -123,7 +125,7 @@ def test_without_namespaces_paths_are_links_that_lead_each_container_to_its_own(
                 plane.running(call.object_id)
             for name in calls:
                 (tmp_path / name).touch()
-            assert [call.get() for call in calls.values()] == [[], []]
+            assert [call.get() for call in calls.values()] == [[None], [None]]
             plane.until(lambda: all(container["stopped_at"] for container in plane.containers()))
             assert sorted(entry.path for entry in modal.Volume.from_name("linked").listdir("/")) == ["a", "b"]
             assert not root.exists()  # without a container the link leads nowhere
