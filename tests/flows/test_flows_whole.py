@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 from foresight.home import Home
-from foresight.results import document
+from foresight.results import document, published
 from foresight.results.verify import verify
 
 pytestmark = pytest.mark.slow
@@ -38,6 +38,7 @@ def test_the_main_job(tmp_path: Path, api_url: str):
     folder = home.results / "c1-vlm-latent-sufficiency"
     content = yaml.safe_load((folder / "results.yaml").read_text())
     assert document.validate(content) == []
+    assert all(row.ours is not None for row in published.beside(content) if row.figure.ours)  # no name is out of date
     subs = content["results"]["experiments"]
     assert {name: sub["status"] for name, sub in subs.items()} == {f"e1_{i}": "completed" for i in range(1, 7)}
     assert {sub_id: sub["seeds"] for sub_id, sub in subs.items()} == {f"e1_{i}": [0, 1, 2] for i in range(1, 7)}
