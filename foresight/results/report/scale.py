@@ -15,7 +15,7 @@ from foresight.results.findings import number
 
 WIDE, NARROW = 680, 330
 EDGE, BAND, ROW = 12.0, 16.0, 16.0  # px
-LETTER = 6.6  # px, the mean width of one at 12 px
+LETTER, BOLD_LETTER = 6.6, 7.5  # px, the mean width of one at 12 px
 REACH = 1.2  # how far the axis follows a baseline that lies outside, in widths of what decides
 
 
@@ -117,7 +117,7 @@ def _labels(marks: Sequence[Mark], width: float, *, top: float, to: float, kind:
     ends: list[float] = []
     lines, texts = [], []
     for mark in sorted(marks, key=lambda one: one.at):
-        room = len(mark.label) * LETTER
+        room = len(mark.label) * (BOLD_LETTER if kind == "value" else LETTER)
         left = min(max(mark.at - room / 2, 0.0), max(width - room, 0.0))
         row = next((index for index, end in enumerate(ends) if left > end + LETTER), len(ends))
         ends[row : row + 1] = [left + room]
