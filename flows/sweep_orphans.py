@@ -1,6 +1,7 @@
-"""Every hour: calls on Modal that no run follows any more.
+"""Every hour: flow runs of this machine whose process is gone, and calls on Modal that no run follows any more.
 
-Stops only what a person cancelled or what is past its deadline; brings home what has ended; tells of the rest.
+Marks the former as crashed. Of the latter it stops only what a person cancelled or what is past its deadline; it brings
+home what has ended and tells of the rest.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.logging import get_run_logger
 from prefect.states import Completed, State
 
-from flows import forms
+from flows import forms, zombies
 from foresight.compute import ledger
 from foresight.home import Home
 
@@ -21,6 +22,8 @@ from foresight.home import Home
 def sweep_orphans() -> list[dict[str, str]] | State:
     """One row a call: what became of it, its run, its link. What goes on can be attached to by the same run again."""
     home = Home.from_environment()
+    for line in zombies.mark_dead(home):
+        get_run_logger().warning(line)
     if not any(call.backend == "modal" for call in ledger.list_calls(home)):
         return Completed(message="nothing was ever submitted to Modal from here", data=[])
     from foresight.compute.modal_sweep import sweep  # the client takes a second to import
