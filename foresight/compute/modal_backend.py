@@ -255,6 +255,9 @@ class ModalBackend:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a call can end with
             followed.trouble = trouble_of_call(error, asked_to_cancel=self._cancel_asked(followed))
+            if followed.entry.foreign and followed.trouble.cause == "cancelled" and not self._cancel_asked(followed):
+                why = "the home that had submitted it cancelled it, and nobody here did"
+                followed.trouble = Trouble("lost", why, retryable=True)
         return followed.result is not None or followed.trouble is not None
 
     def _overdue(self, entry: CallEntry) -> Trouble | None:

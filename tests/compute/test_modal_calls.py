@@ -223,6 +223,21 @@ def test_who_only_waits_for_a_call_does_not_cancel_it(remote: Remote) -> None:
     assert here.failure is None
 
 
+def test_what_another_home_cancelled_is_started_anew(remote: Remote) -> None:
+    step = remote.step("held", held=True)
+    here = remote.run(step, run_id="here", home=remote.home("here")).start()
+    remote.began("held")
+    there = remote.run(step, run_id="there", home=remote.home("there")).start()
+    remote.plane.until(lambda: there.said, 20.0)
+    ledger.request_cancel(here.home, "here")
+    assert here.failed().cause == "cancelled"
+    failure = there.failed()
+    assert failure.retryable  # Prefect does so
+    remote.let_go()
+    remote.run(step, run_id="there", home=there.home).whole()
+    assert len(remote.calls_of(step)) == 2
+
+
 def test_a_cancelled_step_can_be_run_again(remote: Remote) -> None:
     step = remote.step("held", held=True)
     run = remote.run(step, run_id="first").start()
