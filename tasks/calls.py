@@ -84,7 +84,8 @@ def run_call(key: str, name: str, call: Call, backend: Backend, run_id: str, hom
 
     def say(text: str) -> None:
         level, text = level_of(text)
-        logger.log(level, f"{call.label} │ {text}")
+        if text.strip():
+            logger.log(level, f"{call.label} │ {text}")
 
     follow(call, backend, run_id, home, say)
     for step in call.steps:
