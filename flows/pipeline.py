@@ -20,7 +20,7 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Cancelled, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import budget, failure, logs, story, zombies
+from flows import budget, failure, logs, mirror, story, zombies
 from flows.outcome import Outcome
 from flows.progress import Progress
 from foresight.compute import ledger, planner, purse
@@ -78,11 +78,11 @@ def run_job(job: Job, home: Home) -> Outcome:
     """Run a job inside a flow. A step that fails neither stops its siblings nor hides their results."""
     home.require_writable()
     run_id = current_run_id()
-    with zombies.written_down(home, run_id):
-        return _run_job(job, home, run_id)
+    with zombies.written_down(home, run_id), mirror.of_run(home, run_id) as beside:
+        return _run_job(job, home, run_id, beside)
 
 
-def _run_job(job: Job, home: Home, run_id: str) -> Outcome:
+def _run_job(job: Job, home: Home, run_id: str, beside: mirror.Mirror) -> Outcome:
     ledger.clear_cancel(home, run_id)
     if job.skipped:
         get_run_logger().warning(f"skipped, no handlers yet: {', '.join(job.skipped)}")
@@ -93,7 +93,7 @@ def _run_job(job: Job, home: Home, run_id: str) -> Outcome:
         tracker.begin(None)
         wait([stub.submit(s.experiment.short, sub.id) for s in job.selections for sub in s.sub_experiments])
     else:
-        failed, stopped = _measure(job, home, run_id, tracker)
+        failed, stopped = _measure(job, home, run_id, tracker, beside)
     cancelled = failed and ledger.cancel_requested(home, run_id)
     tracker.finish("cancelled" if cancelled else "failed" if failed or stopped else "completed")
     documents = tracker.documents()
@@ -107,7 +107,7 @@ def _run_job(job: Job, home: Home, run_id: str) -> Outcome:
     return Outcome(run_id, documents, failed, stopped)
 
 
-def _measure(job: Job, home: Home, run_id: str, tracker: Tracker) -> tuple[tuple[str, ...], str]:
+def _measure(job: Job, home: Home, run_id: str, tracker: Tracker, beside: mirror.Mirror) -> tuple[tuple[str, ...], str]:
     """Labels of what failed, and what to tell if the budget stopped it."""
     with closing(_backend(job, home)) as backend:
         backend.warm_up()
@@ -117,6 +117,7 @@ def _measure(job: Job, home: Home, run_id: str, tracker: Tracker) -> tuple[tuple
             get_run_logger().warning(line)
         _announce(plan, job, home)
         tracker.begin(plan)
+        beside.begin(plan)
         budget.begin(job, backend, home, run_id)
         try:
             failed = tuple(_run_calls(plan, backend, run_id, home, tracker))

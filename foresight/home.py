@@ -61,6 +61,11 @@ class Home:
     def prefect(self) -> Path:
         return self.root / "prefect"
 
+    @property
+    def wandb(self) -> Path:
+        """`<run-id>/wandb/…`, as the wandb client lays it out: what `wandb sync` uploads."""
+        return self.root / "wandb"
+
     def resolved(self) -> Home:
         """The same home with an absolute root: a handler may change the working directory."""
         return replace(self, root=self.root.resolve())

@@ -153,7 +153,7 @@ def tokens(environment: dict[str, str], config: Path) -> list[Check]:
             "WANDB_API_KEY",
             bool(environment.get("WANDB_API_KEY")),
             "needed only to upload to W&B",
-            "Export WANDB_API_KEY.",
+            "Export WANDB_API_KEY, and FORESIGHT_WANDB=online.",
         ),
     ]
     return [

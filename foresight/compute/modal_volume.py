@@ -80,7 +80,7 @@ def bring_attempts(home: Home, fingerprint: str) -> None:
     except (FileNotFoundError, modal.exception.NotFoundError):
         return
     files = {PurePosixPath(entry.path.lstrip("/")): entry.size for entry in entries if entry.type.name == "FILE"}
-    for path, size in files.items():
+    for path, size in sorted(files.items(), key=lambda file: file[0].name == "attempt.json"):  # which closes it: last
         number, *rest = path.relative_to(root).parts
         here = home.root / path
         closed = (home.step(fingerprint) / "attempts" / number / "attempt.json").exists()

@@ -30,10 +30,11 @@ class Shell:
     def __init__(self, environment: dict[str, str], folder: Path) -> None:
         self._environment, self._folder = environment, folder
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
+        """`more`: of the environment."""
         return subprocess.Popen(
             [sys.executable, "-m", "foresight", *arguments],
-            env=self._environment,
+            env={**self._environment, **more},
             cwd=self._folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -41,8 +42,8 @@ class Shell:
             start_new_session=True,
         )
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        process = self.start(*arguments)
+    def run(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments, **more)
         out, err = process.communicate(timeout=DEADLINE_S)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
