@@ -9,6 +9,7 @@ import pytest
 from planted_world import GRID_X2, GRID_X3, World, finding, samples
 from q2_planted import RECIPE, by_class, covered, places
 
+from foresight.data.dataset import DataSpec, prepare
 from foresight.data.recipes import RECIPES
 from foresight.errors import DataLeak, StepFailed, UserError
 from foresight.experiments.q2 import e_q2_2
@@ -25,11 +26,20 @@ def objects(tmp_path_factory):
     """96 pictures of one or two objects, two of each of 48 sources."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(RECIPES, "planted_objects", RECIPE)
-        from foresight.data.dataset import DataSpec, prepare
+        yield world_of(Home(tmp_path_factory.mktemp("objects")), 96)
 
-        home = Home(tmp_path_factory.mktemp("objects"))
-        spec = DataSpec(name="planted", recipe="planted_objects", parameters={"side": 64, "n": 96})
-        yield World(home, prepare(spec, home))
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """480 of them: 284 pairs of objects to learn four relations from, in some forty features."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(RECIPES, "planted_objects", RECIPE)
+        yield world_of(Home(tmp_path_factory.mktemp("many")), 480)
+
+
+def world_of(home: Home, n: int) -> World:
+    spec = DataSpec(name="planted", recipe="planted_objects", parameters={"side": 64, "n": n})
+    return World(home, prepare(spec, home))
 
 
 def knows(world: World, grid: tuple[int, int], parts: int, noise: int) -> np.ndarray:
@@ -40,13 +50,16 @@ def mean(made, metric: str) -> float:
     return float(np.mean(samples(made, metric).scores))
 
 
-def test_e_q2_1_reads_boxes_positions_and_classes_that_are_there(objects):
-    says = [covered(objects, GRID_X2, 2), by_class(objects, GRID_X2), places(objects, GRID_X2)]
-    tokens = np.concatenate([*says, objects.noise(GRID_X2, 4)], -1)
-    objects.plant({"vlm:X2": tokens, "vlm:X3": objects.noise(GRID_X3, 20)})
-    made = objects.run("e_q2_1", config=BOXES, stand_ins=True)
-    assert made.metrics["bbox_iou"] > 0.8
-    assert made.metrics["position_accuracy"] > 0.6, "some sixty pairs to learn from"
+def test_e_q2_1_reads_boxes_positions_and_classes_that_are_there(many):
+    says = [covered(many, GRID_X2, 2), by_class(many, GRID_X2), places(many, GRID_X2)]
+    tokens = np.concatenate([*says, many.noise(GRID_X2, 4)], -1)
+    many.plant({"vlm:X2": tokens, "vlm:X3": many.noise(GRID_X3, 20)})
+    made = many.run("e_q2_1", config={"map": 16, "head": {"epochs": 12, "patience": 12}}, stand_ins=True)
+    assert made.metrics["bbox_iou"] > 0.85
+    assert made.metrics["spurious_boxes"] < 0.2, "one or two are claimed, as there are"
+    assert made.metrics["position_accuracy"] > 0.85
+    assert made.metrics["permuted_position_accuracy"] < 0.4
+    assert made.metrics["bbox_iou_one_width"] > 0.7, "as one token of each four"
     assert made.metrics["patch_accuracy"] > 0.9
     assert made.metrics["tokens"] == 96
     assert "is excellent" in finding(made)
@@ -55,8 +68,7 @@ def test_e_q2_1_reads_boxes_positions_and_classes_that_are_there(objects):
     assert set(iou.baselines) == {"mean_box", "typical_boxes", "permuted_boxes"}
     assert max(np.mean(scores) for scores in iou.baselines.values()) < 0.5
     assert made.metrics["bbox_iou_pooled_linear"] < 0.6
-    for metric, chance in (("position_accuracy", 0.5), ("patch_accuracy", 0.65)):
-        assert np.mean(samples(made, metric).baselines["permuted_labels"]) < chance, metric
+    assert np.mean(samples(made, "patch_accuracy").baselines["permuted_labels"]) < 0.65
     assert len(iou.groups) > len(set(iou.groups)), "objects are scored, sources are counted"
 
 
@@ -87,9 +99,11 @@ def test_e_q2_2_measures_the_drop_that_is_there(objects):
     objects.plant({"vlm:X2": pre, "vlm:X3": coarse})
     made = objects.run("e_q2_2", config=BOXES)
     assert made.metrics["bbox_iou_pre_own"] > 0.8
+    assert made.metrics["bbox_iou_pre"] > 0.7
     assert made.metrics["bbox_iou"] < made.metrics["bbox_iou_pre_own"] - 0.1
+    assert made.metrics["iou_drop_relative"] > 0.1
     assert made.metrics["iou_drop"] == pytest.approx(made.metrics["bbox_iou_pre"] - made.metrics["bbox_iou_post"])
-    assert made.metrics["common_width"] == 32, "as many numbers a place: four tokens of 8"
+    assert made.metrics["common_width"] == 32, "one token a place with the width of X3, from four of 8 side by side"
     assert made.metrics["comparison_valid"] == 1
     assert "the merger takes" in finding(made)
     assert "nothing is lost" not in finding(made)
@@ -107,9 +121,9 @@ def test_e_q2_2_never_calls_a_failed_head_no_loss(objects):
     ("pre", "post", "pre_own", "tokens", "says"),
     [
         (0.6, 0.5, 0.7, 0.6, ""),
+        (0.5, 0.6, 0.6, 0.7, ""),
         (0.2, 0.5, 0.7, 0.6, "a head before the merge is no better"),
         (0.6, 0.5, 0.7, 0.1, "a head after the merge is no better"),
-        (0.6, 0.5, 0.5, 0.6, "more is read after the merge than from all that goes into it"),
     ],
 )
 def test_e_q2_2_says_what_makes_a_drop_invalid(pre, post, pre_own, tokens, says):
@@ -117,6 +131,23 @@ def test_e_q2_2_says_what_makes_a_drop_invalid(pre, post, pre_own, tokens, says)
     found = e_q2_2.why_invalid(means, trivial=0.25)
     assert found.startswith(says)
     assert bool(found) == bool(says)
+
+
+def test_e_q2_2_says_it_where_more_is_read_after_the_merge(objects):
+    """A drop below zero is neither hidden nor an error: before the merge the boxes are drowned in what varies more."""
+    loud = 3 * objects.noise(GRID_X2, 40)
+    objects.plant(
+        {
+            "vlm:X2": np.concatenate([covered(objects, GRID_X2, 1), loud], -1),
+            "vlm:X3": knows(objects, GRID_X3, PARTS, 4),
+        }
+    )
+    made = objects.run("e_q2_2", config={**BOXES, "width": 20})
+    assert made.metrics["comparison_valid"] == 1, "as they are the boxes are there before the merge, too"
+    assert made.metrics["iou_drop_relative"] < -0.05
+    assert made.metrics["iou_drop"] < 0
+    assert "At one width more is read after the merge than before it" in finding(made)
+    assert "nothing is lost" in finding(made)
 
 
 def test_e_q2_3_finds_the_layer_where_boxes_are_lost(objects):

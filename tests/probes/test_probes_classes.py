@@ -37,6 +37,26 @@ def test_a_mean_over_a_box_weighs_cells_by_what_the_box_covers():
     assert pooled_over_boxes(tokens, box)[0, 0] == pytest.approx(2 / 3)
 
 
+def test_four_directions_are_told_from_the_places_of_two_things():
+    """Two pairs of opposites: least squares masks those that lie between, and stays near .9 here."""
+    rng = np.random.default_rng(0)
+    places = rng.uniform(size=(900, 4))
+    across, down = (places[:, :2] - places[:, 2:]).T
+    labels = np.where(np.abs(across) >= np.abs(down), across > 0, 2 + (down > 0))
+    probe = fit_class_probe(places[:500], labels[:500], places[500:600], labels[500:600])
+    assert np.mean(probe.predict(places[600:]) == labels[600:]) > 0.96
+
+
+def test_a_class_that_only_validation_has_chooses_nothing_and_none_in_common_is_refused():
+    rng = np.random.default_rng(0)
+    x, labels = rng.standard_normal((60, 3)), np.repeat([1, 2], 30)
+    x[labels == 2, 0] += 8
+    probe = fit_class_probe(x, labels, x[::6], np.where(np.arange(10) == 0, 7, labels[::6]))
+    assert np.mean(probe.predict(x) == labels) == 1
+    with pytest.raises(ValueError, match="validation has no sample of a class that train has"):
+        fit_class_probe(x, labels, x[:5], np.full(5, 7))
+
+
 def test_what_is_linear_is_told_and_noise_is_not():
     rng = np.random.default_rng(0)
     labels = rng.choice([0, 3, 90], 400)

@@ -1,7 +1,8 @@
 """e_q2_1, before the merge: how well can boxes, relative positions and classes be read from the pre-merge tokens?
 
 Boxes of one to three objects by H5 on the tokens of X2, and by the published linear slots (H4) and an MLP (H3) on the
-mean token, all with Hungarian matching. Whether X2 really lies before the merger is checked first: it must have the
+mean token, all with Hungarian matching; and by H5 on them at the one count and width at which e_q2_2 compares, so that
+its point in a curve is the same as there. Whether X2 really lies before the merger is checked first: it must have the
 tokens that the merger joins, and another width than what comes out of it.
 """
 
@@ -20,7 +21,8 @@ from foresight.plots.pictures import box_overlay
 if TYPE_CHECKING:
     from foresight.runner import ExperimentRunner
 
-POINT = "vlm:X2"
+POINT, AFTER = "vlm:X2", "vlm:X3"
+BOXES = ("boxes, tokens", "boxes, one width", "boxes, mean token", "boxes, linear slots")
 LEVELS = {"excellent": 0.8, "good": 0.7, "moderate": 0.5}
 
 
@@ -28,11 +30,16 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     block = merger_block(runner)
     reading = Reading(runner)
     tokens = reading.tokens(POINT)
+    grid = runner.features(AFTER).shape[1:3]
+    width = reading.common_width([POINT, AFTER], grid)
 
     # Heads, and one that can learn nothing
     runner.progress(0.05, "box head on X2")
     head = reading.fit_boxes(tokens)
     found = {"tokens": head.predict(tokens["test"])}
+    runner.progress(0.25, f"box head on X2, {width} a place of X3")
+    alike = reading.alike(POINT, grid, width)
+    found["one_width"] = reading.fit_boxes(alike).predict(alike["test"])
     for view in ("pooled", "pooled_linear"):
         runner.progress(0.4, f"published {view.replace('_', ' ')} head")
         found[view] = reading.fit_pooled(tokens, view).predict(tokens["test"])
@@ -62,17 +69,18 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         {
             "X2": {
                 "boxes, tokens": estimate(iou["tokens"], reading.box_groups),
+                "boxes, one width": estimate(iou["one_width"], reading.box_groups),
                 "boxes, mean token": estimate(iou["pooled"], reading.box_groups),
                 "boxes, linear slots": estimate(iou["pooled_linear"], reading.box_groups),
                 **{CONTENT[metric]: estimate(scores.values, scores.groups) for metric, scores in content.items()},
             },
             "needs no features": {
-                **dict.fromkeys(("boxes, tokens", "boxes, mean token", "boxes, linear slots"), _best(baselines)),
+                **dict.fromkeys(BOXES, _best(baselines)),
                 **{CONTENT[metric]: _best(of.baselines) for metric, of in content.items()},
             },
         },
         title="What can be read before the merge",
-        caption=f"{objects} · 95 % intervals over sources",
+        caption=f"{objects} · 95 % intervals over sources · one width: {width} features for each place of X3",
         y_label="mean IoU, or share told right",
     )
     runner.results.save_artifact("readings.png", drawn)
@@ -91,7 +99,8 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     word = next((word for word, level in LEVELS.items() if mean > level), "insufficient")
     return {
         "finding": f"Boxes read from X2 tokens overlap the true ones by {{bbox_iou:.3f}}, which is {word} (boxes that "
-        "look at nothing {typical_boxes_iou:.3f}, the published linear slots {bbox_iou_pooled_linear:.3f})"
+        "look at nothing {typical_boxes_iou:.3f}, the published linear slots {bbox_iou_pooled_linear:.3f}); with "
+        "{common_width:.0f} numbers for each place of X3 by {bbox_iou_one_width:.3f}"
         + (f"; the tokens tell {told(content)}." if content else "."),
         "metrics": {
             **{f"{name}_iou": np.mean(scores) for name, scores in baselines.items()},
@@ -101,6 +110,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
             "width": tokens["train"].shape[-1],
             "tokens": np.prod(tokens["train"].shape[1:3]),
             "tokens_per_merged": block**2,
+            "common_width": width,
         },
     }
 

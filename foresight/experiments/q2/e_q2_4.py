@@ -24,6 +24,7 @@ from foresight.metrics.box_sets import pairwise_iou
 from foresight.metrics.detection import AveragePrecision, Detections, class_prior
 from foresight.plots.charts import bars, learning_curve
 from foresight.plots.pictures import box_overlay
+from foresight.plots.style import Estimate
 from foresight.probes.detectors import DetectionProbe, fit_detector
 
 if TYPE_CHECKING:
@@ -46,14 +47,12 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
 
     # Heads: the designated arm, and every point at one width
     arms: dict[str, tuple[str, Tokens]] = {"mAP": (DESIGNATED, reading.tokens(DESIGNATED))}
-    own = arms["mAP"][1]["train"].shape[-1]
     arms |= {f"mAP_{metric_of(need)}": (need, reading.alike(need, grid, width)) for need in runner.needs}
     probes: dict[str, DetectionProbe] = {}
     found: dict[str, Sequence[Detections]] = {}
     for done, (metric, (need, tokens)) in enumerate(arms.items()):
         runner.progress(0.8 * done / len(arms), f"detector on {name_of(need)}")
-        same = need == DESIGNATED and width == own and "mAP" in probes
-        probes[metric] = probes["mAP"] if same else _fit(runner, tokens, objects, sorted(names), reading)
+        probes[metric] = _fit(runner, tokens, objects, sorted(names), reading)
         found[metric] = probes[metric].predict(tokens["test"])
 
     # Scores, all by one function
@@ -93,26 +92,23 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     drawn = bars(
         {
             words: {
-                **({"X3, own width": _estimate(summaries, jackknife, "mAP", key)} if own != width else {}),
+                "X3, as it is": _estimate(summaries, jackknife, "mAP", key),
                 **{point: _estimate(summaries, jackknife, metric, key) for point, metric in points.items()},
             }
             for key, words in thresholds.items()
         },
         title="The same detector on every extraction point",
-        caption=f"{objects_shown} · {width} features a place · 95 % interval by jackknife",
+        caption=f"{objects_shown} · {width} features a place where not as it is · 95 % interval by jackknife",
         y_label="average precision",
-        baselines={"class prior, at .5": summaries["class_prior"]["ap_50"] or 0.0},
+        baselines={"class prior, at .5": prior} if (prior := summaries["class_prior"]["ap_50"]) is not None else {},
         thresholds={"acceptable, at .5": GOOD},
     )
     runner.results.save_artifact("average_precision.png", drawn)
-    by_size = {
-        size: {
-            point: value for point, metric in points.items() if (value := summaries[metric][f"ap_{size}"]) is not None
-        }
-        for size in ("small", "medium", "large")
-    }
     drawn = bars(
-        {f"{size} objects": values for size, values in by_size.items() if values},
+        {
+            f"{size} objects": {point: summaries[metric][f"ap_{size}"] for point, metric in points.items()}
+            for size in ("small", "medium", "large")
+        },
         title="Average precision by the size of objects",
         caption=objects_shown + " · small under 32 px, large over 96 px a side",
         y_label="AP, .5:.95",
@@ -120,7 +116,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     runner.results.save_artifact("by_size.png", drawn)
     curves = {name_of(arms[metric][0]): of.history for metric, of in probes.items() if metric != "mAP"}
     drawn = learning_curve(
-        curves | ({"X3, own width": probes["mAP"].history} if own != width else {}),
+        {"X3, as it is": probes["mAP"].history, **curves},
         title="Training of the detectors",
         caption=runner.caption(len(split.val), "validation pictures"),
         y_label="classes + boxes, loss",
@@ -195,10 +191,10 @@ def _estimate(
     jackknife: Mapping[str, tuple[np.ndarray, list[str]] | None],
     metric: str,
     key: str,
-) -> Any:
-    """AP at .5 has an interval, the others have none."""
+) -> Estimate | float | None:
+    """AP at .5 has an interval, the others have none; None where there was nothing to be found."""
     scored = jackknife[metric]
-    return estimate(*scored) if key == "ap_50" and scored else summaries[metric][key] or 0.0
+    return estimate(*scored) if key == "ap_50" and scored else summaries[metric][key]
 
 
 def _save_pictures(

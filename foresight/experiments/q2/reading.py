@@ -5,9 +5,11 @@ two objects is left of, right of, above or below the other, from what the tokens
 those tokens are; and the class of single tokens, background among them. Each beside what needs no features, and beside
 the same head trained on labels dealt out anew.
 
-Points are compared at one width: for each cell of X3's grid they get the same number of features, by a PCA of single
-tokens that is fitted on train. Four tokens of X2 have a quarter each; the head shares its weights over places, so they
-stay four tokens and are not joined into one. The head makes the same map of all points.
+Points are compared at one token count and one width, as in e1_3, so that neither decides: the four tokens of X2 that
+the merger joins stand side by side as it takes them, and what each cell of X3's grid then has is projected to the same
+number of features by a PCA fitted on train, at every point, X3 included: a head standardises what it gets, and what
+has been turned to its axes is then white. PCA keeps what varies most, which need not be what says where things are;
+so each comparison at one width stands beside one of the tokens as they are.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from foresight.metrics.structure import permute_labels
 from foresight.plots.style import Estimate
 from foresight.probes.box_sets import BoxSetProbe, constant_boxes, fit_box_set_probe
 from foresight.probes.classes import balanced_tokens, fit_class_probe, pooled_over_boxes, token_classes
-from foresight.probes.projection import fit_projection
+from foresight.probes.projection import fit_projection, group_tokens
 
 if TYPE_CHECKING:
     from foresight.runner import ExperimentRunner
@@ -40,7 +42,7 @@ PUBLISHED: dict[str, Any] = {
     "batch_size": 32,
 }  # training of the pooled heads
 DEAL: dict[str, Any] = {"epochs": 12, "patience": 3}  # of a head that can learn nothing
-TOKENS_FOR_PCA, TOKENS_TO_CLASSIFY, BATCH = 50_000, 10_000, 64
+CELLS_FOR_PCA, TOKENS_TO_CLASSIFY, BATCH = 50_000, 10_000, 64
 
 Grid = tuple[int, ...]  # rows, columns
 Tokens = Mapping[str, np.ndarray]  # train, validation, test: [N, h, w, D]
@@ -71,31 +73,28 @@ class Reading:
         return {part: features[index] for part, index in self.split.parts.items()}
 
     def alike(self, need: str, grid: Grid, width: int) -> Tokens:
-        """The same in `width` numbers for each cell of `grid`, however many tokens a point has there.
+        """The same as one token of `width` numbers for each cell of `grid`, however many tokens a point has there.
 
-        Each token is projected to its share of them by a PCA fitted on train, and stays where it is.
+        Those of a cell are put side by side and projected by a PCA fitted on train.
         """
         features = self.runner.features(need)
-        own, tokens = features.shape[3], features.shape[1] * features.shape[2] // (grid[0] * grid[1])
-        share = width // tokens
-        if share == own:  # a projection to all axes is a rotation
-            return self.tokens(need)
-        enough = self.split.train[: max(1, TOKENS_FOR_PCA // (features.shape[1] * features.shape[2]))]
-        project = fit_projection(features[enough], share).apply
+        size = features.shape[1] // grid[0]
+        enough = self.split.train[: max(1, CELLS_FOR_PCA // (grid[0] * grid[1]))]
+        project = fit_projection(group_tokens(features[enough], size), width).apply
 
         def part(index: np.ndarray) -> np.ndarray:
             batches = [index[start : start + BATCH] for start in range(0, len(index), BATCH)]
-            return np.concatenate([project(features[batch]) for batch in batches])
+            return np.concatenate([project(group_tokens(features[batch], size)) for batch in batches])
 
         return {name: part(index) for name, index in self.split.parts.items()}
 
     def common_width(self, needs: Sequence[str], grid: Grid) -> int:
         """How many numbers each cell of `grid` can have at all of these points, at most the profile's `width`."""
-        cells, train = grid[0] * grid[1], len(self.split.train)
-        widths = []
+        cells = grid[0] * grid[1]
+        widths = [min(len(self.split.train) * cells, CELLS_FOR_PCA)]
         for need in needs:
             _, h, w, own = self.runner.features(need).shape
-            widths.append(min(own, train * h * w) * (h * w // cells))
+            widths.append(own * (h * w // cells))
         return min(*widths, self.runner.config.get("width", 2**20))
 
     # ------------------------------------------------------------------ boxes
