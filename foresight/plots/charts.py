@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
-from foresight.plots.style import MARKERS, PALETTE, SMALL, Estimate, figure, frame, legend, png, reference_lines
+from foresight.plots.style import MARKERS, PALETTE, QUIET, SMALL, Estimate, figure, frame, legend, png, reference_lines
 
 _PLAIN = FuncFormatter(lambda value, _: f"{value:g}")  # 0.2, not 2 x 10^-1
 
@@ -67,7 +67,7 @@ def curve(
 
 
 def bars(
-    series: Mapping[str, Mapping[str, Estimate | float]],
+    series: Mapping[str, Mapping[str, Estimate | float | None]],
     *,
     title: str,
     caption: str,
@@ -78,21 +78,31 @@ def bars(
 ) -> bytes:
     """PNG: for each series (a colour) a bar per category with its 95 % interval and its number above.
 
-    `series[colour][category]`; a category may be missing in a series. Baselines dashed, thresholds dotted.
+    `series[colour][category]`; a category may be missing in a series. What does not exist is None: no bar, and the word
+    "insufficient" in its place. Baselines dashed, thresholds dotted.
     """
     categories = list(dict.fromkeys(category for values in series.values() for category in values))
     total = sum(len(values) for values in series.values())
     made = figure(min(10.0, max(4.6, 0.55 * total + 2.6)), 3.7, title, caption)
     axes = made.subplots()
     width = 0.8 / len(series)
+    first = {
+        name: next((c for c, value in values.items() if value is not None), None) for name, values in series.items()
+    }
     for number, (name, values) in enumerate(series.items()):
         for index, category in enumerate(categories):
             if category not in values:
                 continue
             given = values[category]
-            estimate = given if isinstance(given, Estimate) else Estimate(float(given))
             place = index + (number - (len(series) - 1) / 2) * width
-            label = name if category == next(iter(values)) else None
+            if given is None:
+                axes.annotate(
+                    "insufficient", (place, 0), xytext=(0, 3), textcoords="offset points",
+                    ha="center", va="bottom", rotation=90, fontsize=SMALL, color=QUIET,
+                )  # fmt: skip
+                continue
+            estimate = given if isinstance(given, Estimate) else Estimate(float(given))
+            label = name if category == first[name] else None
             axes.bar(place, estimate.value, width * 0.9, color=PALETTE[number % 8], label=label)
             top = estimate.value
             if estimate.low is not None and estimate.high is not None:
@@ -101,8 +111,10 @@ def bars(
                 top = max(top, estimate.high)
             axes.annotate(
                 f"{estimate.value:.2f}", (place, max(top, 0)), xytext=(0, 3), textcoords="offset points",
-                ha="center", fontsize=SMALL,
+                ha="center", fontsize=SMALL, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
             )  # fmt: skip
+        if first[name] is None:
+            axes.bar([0], [0], color=PALETTE[number % 8], label=f"{name}: insufficient")
     _references(axes, baselines, thresholds)
     frame(axes, x_label, y_label)
     long = max(len(category) for category in categories) > 10 and len(categories) > 3

@@ -36,7 +36,8 @@ def image_grid(
 ) -> bytes:
     """PNG: one labelled row per entry, the first `columns` pictures of each; under a picture its score, if it has one.
 
-    A row of a single picture (a baseline) is repeated in each column. `scores[row]` has one number a picture.
+    A row of a single picture (a baseline) is repeated in each column. `scores[row]` has one number a picture,
+    NaN where there is none.
     """
     scores = scores or {}
     columns = min(columns, max(len(images) for images in rows.values()))
@@ -50,7 +51,7 @@ def image_grid(
                 axes.set_visible(False)
                 continue
             _picture(axes, images[column if len(images) > 1 else 0], pixelated)
-            if name in scores:
+            if name in scores and np.isfinite(scores[name][column]):
                 axes.set_xlabel(
                     f"{score_name} {float(scores[name][column]):.3f}", fontsize=SMALL, color=INK, labelpad=2
                 )

@@ -53,7 +53,7 @@ KINDS: dict[str, Callable[[], bytes]] = {
         **COMMON,
     ),
     "bars": lambda: charts.bars(
-        {"pooled": {"X2": 0.25, "X3": Estimate(0.5, 0.45, 0.55)}, "tokens": {"X3": 0.75}},
+        {"pooled": {"X2": 0.25, "X3": Estimate(0.5, 0.45, 0.55)}, "tokens": {"X3": 0.75, "X2": None}},
         y_label="box IoU",
         baselines={"mean box": 0.12},
         **COMMON,

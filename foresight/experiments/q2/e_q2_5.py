@@ -176,7 +176,7 @@ def _save_pictures(
     written = {}
     for need, images in painted.items():
         rows |= {f"from {name_of(need)}": images[some], f"edges, {name_of(need)}": as_picture[need]}
-        written[f"edges, {name_of(need)}"] = np.nan_to_num(scores[need]["edge_f1"][some])
+        written[f"edges, {name_of(need)}"] = scores[need]["edge_f1"][some]
     drawn = image_grid(
         rows, title="Pictures and edges painted from tokens", caption=shown, scores=written, score_name="F1", columns=6
     )

@@ -220,7 +220,7 @@ def _bars(
     drawn = bars(
         series,
         title="Motion read from real video",
-        caption=shown,
+        caption=f"{shown} · 95 % intervals over sources",
         y_label="share read right",
         thresholds={f"{task} is good": least for task, least in GOOD.items()},
     )
