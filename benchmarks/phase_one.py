@@ -1,6 +1,6 @@
 """What features extracted once save: phase 1 as here, against a model loaded in every sub-experiment.
 
-    python benchmarks/phase_one.py [--experiments c1 q1 q2] [--pictures N] [-o FILE.md]
+    python benchmarks/phase_one.py [--experiments c1 q1 q2] [--seeds N] [--pictures N] [-o FILE.md]
 
 Both ways see the same models, data sets and extraction points of the `tiny` profile, in one run on one machine:
 
@@ -9,11 +9,12 @@ Both ways see the same models, data sets and extraction points of the `tiny` pro
 a time, for all its points at once; e1_6 passes them once for each point, as the published one does.
 
 Model seconds are those of loading and of `encode`, by the clock and of the processor; each way runs in a process of
-its own. The probes are the same in both ways: every handler is run once on the features of *once* and its seconds are
-added to both. Sub-experiments that ask for the same seed share nothing but features. Everything runs one after the
-other on one thread, so the wall time of a whole is a sum; the critical path is the longest chain of a model's
-extraction and one handler, which is what unlimited processors would leave. The floor is one load of each model and
-one pass over each picture for the last point alone.
+its own. The probes are the same in both ways: every handler is run once a seed on the features of *once*, and its
+seconds are added to both. A seed is a run of its own in *each*, since the predecessor had one a run; *once* extracts
+for all seeds together, since features do not depend on them. Everything runs one after the other on one thread, so the
+wall time of a whole is a sum; the critical path is the longest chain of a model's extraction and one handler, which is
+what unlimited processors would leave. The floor is one load of each model and one pass over each picture for the last
+point alone.
 """
 
 from __future__ import annotations
@@ -222,16 +223,16 @@ def _grouped(steps: Any, *names: str) -> dict[str, list[Step]]:
     return groups
 
 
-def _job(experiments: list[str]) -> Job:
-    return resolve(RunRequest(experiments=tuple(experiments), profile="tiny", seeds=1))
+def _job(experiments: list[str], seeds: int) -> Job:
+    return resolve(RunRequest(experiments=tuple(experiments), profile="tiny", seeds=seeds))
 
 
-def child(part: str, experiments: list[str], home: Home, limit: int | None) -> None:
+def child(part: str, experiments: list[str], seeds: int, home: Home, limit: int | None) -> None:
     """What runs in a process of its own; prints JSON."""
     import torch
 
     torch.set_num_threads(1)
-    plan = plan_steps(_job(experiments), home, "benchmark")
+    plan = plan_steps(_job(experiments, seeds), home, "benchmark")
     if part == "probes":
         print(json.dumps({"probes": probes(plan, home), "peak_mb": _peak_mb()}))
         return
@@ -250,8 +251,9 @@ def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def run_child(part: str, experiments: list[str], scratch: str, limit: int | None) -> dict[str, Any]:
+def run_child(part: str, experiments: list[str], seeds: int, scratch: str, limit: int | None) -> dict[str, Any]:
     command = [sys.executable, __file__, "--experiments", *experiments, _SCRATCH, scratch, "--part", part]
+    command += ["--seeds", str(seeds)]
     command += ["--pictures", str(limit)] if limit else []
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -285,7 +287,8 @@ def report(
     lines = [
         f"# Phase 1: features once, against a model in every sub-experiment ({date.today()})",
         "",
-        f"{len(plan.seeded)} sub-experiments, one seed, profile tiny; {os.cpu_count()} processors "
+        f"{len({(key.experiment_id, key.sub_experiment) for key in plan.seeded})} sub-experiments, "
+        f"{len({key.seed for key in plan.seeded})} seeds, profile tiny; {os.cpu_count()} processors "
         f"({platform.machine()}), one thread; Python {platform.python_version()}, torch {version('torch')}, "
         f"transformers {version('transformers')}. Load average {load[0]:.1f} at the start, {load[1]:.1f} at the end: "
         "on a busy machine compare seconds of the processor."
@@ -322,6 +325,7 @@ def report(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiments", nargs="+", default=["c1", "q1", "q2"])
+    parser.add_argument("--seeds", type=int, default=3, help="runs of the programme, for the way that shares nothing")
     parser.add_argument("--pictures", type=int, help="pictures a data set at most, for a trial; without handlers")
     parser.add_argument("-o", "--out", type=Path, help="write the table here too")
     parser.add_argument("--models-only", action="store_true", help="leave the handlers out")
@@ -329,14 +333,14 @@ def main() -> None:
     parser.add_argument(_SCRATCH, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.part:
-        child(arguments.part, arguments.experiments, Home(Path(arguments.scratch)), arguments.pictures)
+        child(arguments.part, arguments.experiments, arguments.seeds, Home(Path(arguments.scratch)), arguments.pictures)
         return
 
     from foresight.data.dataset import prepare
     from foresight.models.download import make_available
 
     with tempfile.TemporaryDirectory() as scratch:
-        home, job = Home(Path(scratch)), _job(arguments.experiments)
+        home, job = Home(Path(scratch)), _job(arguments.experiments, arguments.seeds)
         for spec in model_specs(job).values():
             make_available(spec, home, forward=False)
         for data in data_specs(job).values():
@@ -344,13 +348,13 @@ def main() -> None:
         before = os.getloadavg()[0]
         ways = {}
         for way in WAYS:
-            ways[way] = Spent(**run_child(way, arguments.experiments, scratch, arguments.pictures))
+            ways[way] = Spent(**run_child(way, arguments.experiments, arguments.seeds, scratch, arguments.pictures))
             done = f"{ways[way].model_cpu_s:.1f} s of the processor, {ways[way].loads} loads, {ways[way].passes} passes"
             print(f"{way}: {done}", file=sys.stderr, flush=True)
         handlers = (
             None
             if arguments.models_only or arguments.pictures
-            else run_child("probes", arguments.experiments, scratch, None)
+            else run_child("probes", arguments.experiments, arguments.seeds, scratch, None)
         )
         load = (before, os.getloadavg()[0])
         text = report(ways, handlers, plan_steps(job, home, "benchmark"), load, arguments.pictures)

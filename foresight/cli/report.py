@@ -16,7 +16,7 @@ from foresight.compute.request import Job
 from foresight.compute.step import Step
 from foresight.compute.tracking import earlier_record
 from foresight.home import Home
-from foresight.results import runs, spending
+from foresight.results import gates, runs, spending
 from foresight.results import table as tables
 from foresight.results.record import finished, read_record
 from foresight.results.spending import Spent
@@ -34,6 +34,7 @@ def documents(
     heading: str = "",
 ) -> None:
     """The table of every experiment of the job, and what was left out."""
+    gate = next_gate(job, home)
     if as_json:
         spent = {name: spent_so_far(home, content).model_dump() for name, content in shown.items()}
         print_json(
@@ -43,6 +44,7 @@ def documents(
                 "failed": list(failed),
                 "stopped": stopped,
                 "skipped": list(job.skipped),
+                "gate": {"id": gate.gate, "verdict": gate.verdict, "reason": gate.reason} if gate else None,
             }
         )
         return
@@ -60,9 +62,20 @@ def documents(
         )
     if stopped:
         console.print(Text.assemble(("budget    ", "dim"), (stopped, "red")))
+    if gate:
+        console.print()
+        console.print(tables.gate_line(gate))
     if job.skipped:
         names = ", ".join(job.plan.experiment(name).short for name in job.skipped)
         console.print(Text(f"skipped   no handlers yet: {names} (`foresight plan show`)", style="dim"))
+
+
+def next_gate(job: Job, home: Home) -> gates.GateState | None:
+    """The gate that stands behind the last phase of the job; None where there is none, and for a stub run."""
+    if job.request.stub_mode:
+        return None
+    phase = max(selection.experiment.phase for selection in job.selections) + 1
+    return gates.before_phase(home, job.plan, phase, profile=job.profile.name, moves_gates=job.profile.moves_gates)
 
 
 def spent_so_far(home: Home, content: Mapping[str, Any]) -> Spent:

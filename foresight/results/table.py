@@ -6,6 +6,7 @@ nothing is lost where there is none.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ COLOURS = {
 }
 VERDICTS = ("met", "marginal", "not met", "not measured")
 BETTER = {"higher": "≥", "lower": "≤"}
+NAME_WIDTH = 13  # of a criterion, so that a verdict is whole at 80 columns
 
 
 def experiment(
@@ -76,8 +78,7 @@ def sub_experiments(content: Mapping[str, Any]) -> Table:
 def criteria(content: Mapping[str, Any]) -> Table:
     """Each criterion with its value, interval, thresholds, best trivial baseline, and verdict."""
     table = _empty()
-    longest = max((len(one["name"]) for one in content.get("criteria", [])), default=0)
-    table.add_column("criterion", overflow="fold", min_width=longest if longest <= 11 else 9)
+    table.add_column("criterion", overflow="fold", min_width=9)
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("95 % interval", no_wrap=True)
     table.add_column("accept (aim)", no_wrap=True)
@@ -88,7 +89,7 @@ def criteria(content: Mapping[str, Any]) -> Table:
         unit_of = f", {one['unit']}" if one.get("unit") else ""
         aim = f" ({number(one['target'])})" if "target" in one else ""
         table.add_row(
-            Text(one["name"] + unit_of),
+            Text(_folded(one["name"] + unit_of)),
             Text("–" if one["value"] is None else number(one["value"])),
             Text(_interval(one.get("interval"))),
             Text(f"{BETTER[one['direction']]} {number(one['acceptable'])}{aim}"),
@@ -97,6 +98,18 @@ def criteria(content: Mapping[str, Any]) -> Table:
             _coloured(one["verdict"]),
         )
     return table
+
+
+def gate_line(state: GateState) -> Text:
+    """Whether the next phase may start, and who decided otherwise."""
+    what = f"phase {state.unlocks_phase}" if state.unlocks_phase else "the final evaluation"
+    line = Text.assemble(
+        ("gate      ", "dim"), (state.verdict, COLOURS.get(state.verdict, "")), f"  {state.gate}, before {what}: "
+    )
+    line.append(state.reason)
+    for one in state.overrides:
+        line.append(f"; opened by {one.by}, {one.date[:10]}: {one.reason}")
+    return line
 
 
 def reasons(content: Mapping[str, Any]) -> list[Text]:
@@ -229,6 +242,16 @@ def _table(*headings: str) -> Table:
 
 def _empty() -> Table:
     return Table(box=SIMPLE_HEAD, show_edge=False, collapse_padding=True, pad_edge=False)
+
+
+def _folded(name: str) -> str:
+    """A long name on several lines, broken behind its underscores: `neighborhood_` above `recall_at_10`."""
+    lines = [""]
+    for part in re.findall(r"[^_]*_|[^_]+$", name):
+        if lines[-1] and len(lines[-1] + part) > NAME_WIDTH:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def _coloured(word: str) -> Text:
