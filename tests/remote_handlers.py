@@ -39,7 +39,11 @@ class OutOfMemoryError(RuntimeError):
 
 
 def greedy(runner):
-    raise OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+    """Runs out of memory on every GPU but the one that `fits`."""
+    gpu = os.environ["MODAL_PLANE_GPU"]
+    if gpu != runner.config.get("fits"):
+        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+    return {"finding": f"on {gpu}", "metrics": {}, "artifacts": []}
 
 
 def killed(runner):

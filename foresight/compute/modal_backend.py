@@ -34,7 +34,7 @@ from foresight.compute.modal_claims import live_holder
 from foresight.compute.modal_log import RemoteLog
 from foresight.compute.modal_names import APP, ON_CPU, ON_GPU
 from foresight.compute.modal_settlement import settle
-from foresight.compute.modal_trouble import FATAL, TRANSPORT, refusal_of, trouble_of_call
+from foresight.compute.modal_trouble import FATAL, TRANSPORT, killed_for_memory, refusal_of, trouble_of_call
 from foresight.compute.process import Process
 from foresight.compute.rates import TABLE, Rates
 from foresight.compute.run_step import steps_to_json
@@ -247,10 +247,10 @@ class ModalBackend:
         try:
             followed.result = followed.handle.get(timeout=timeout_s)
         except TimeoutError:  # the builtin one: not yet
-            late = self._overdue(followed.entry)
-            if late is not None:
+            in_vain = self._overdue(followed.entry) or _too_small(followed)
+            if in_vain is not None:
                 self._send_cancel(followed)
-                followed.trouble = late
+                followed.trouble = in_vain
         except TRANSPORT:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a call can end with
@@ -361,6 +361,12 @@ class ModalBackend:
     def _followed(self, call_id: str) -> _Followed:
         found = self._calls.get(call_id)
         return found if found is not None else self.follow(ledger.find_call(self._home, call_id))
+
+
+def _too_small(followed: _Followed) -> Trouble | None:
+    """Modal starts the same container again, with the same memory and without end: it is not left to."""
+    said = followed.log.memory_ran_out
+    return killed_for_memory(said) if said and not followed.entry.foreign else None
 
 
 def stop(entry: CallEntry) -> None:

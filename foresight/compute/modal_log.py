@@ -7,6 +7,7 @@ process goes on from. Entries are not lines: they are put together here.
 
 from __future__ import annotations
 
+import re
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ OVERLAP = timedelta(seconds=5)
 LATE_S = 3.0
 """How long the last lines of a call that said that it was over are waited for."""
 
+_MEMORY = re.compile(r"out of memory|\boom\b", re.IGNORECASE)
+
 
 class RemoteLog:
     """The lines of one call, each once."""
@@ -34,6 +37,8 @@ class RemoteLog:
         self._begun: dict[str, str] = defaultdict(str)  # stream → a line that has no end yet
         self._next = 0.0
         self._end_seen = False
+        self.memory_ran_out = ""
+        """What Modal itself said, if it killed a container of this call for its memory. The call then starts again."""
 
     def read(self, cursor: int, *, ended: bool, complete: bool) -> tuple[Sequence[LogLine], int]:
         """The new lines after `cursor`, and the cursor after them. Asks Modal every 2 s at most, until it has `ended`.
@@ -65,6 +70,8 @@ class RemoteLog:
             if key in self._seen:
                 continue
             self._seen[key] = None
+            if entry.source == "system" and _MEMORY.search(entry.message):
+                self.memory_ran_out = entry.message.strip()
             if fresh and cursor and entry.timestamp <= shown:  # another process showed it
                 self._end_seen |= entry.message.startswith(END_OF_LOG)
                 continue

@@ -48,7 +48,7 @@ def trouble_of_call(error: Exception, *, asked_to_cancel: bool) -> Trouble:
     if isinstance(error, modal.exception.NotFoundError):
         return Trouble("lost", f"Modal knows no such call, and the volume has no record of it ({text})", retryable=True)
     if "memory" in text.lower() or "oom" in text.lower().split():
-        return Trouble("out_of_memory", f"its container ran out of memory ({text}). {MEMORY}")
+        return killed_for_memory(text)
     if "cancel" in text.lower() or "terminated" in text.lower():
         return Trouble("cancelled", f"somebody cancelled the call on Modal ({text})")
     if isinstance(error, (modal.exception.InternalFailure, modal.exception.RemoteError)):
@@ -58,6 +58,11 @@ def trouble_of_call(error: Exception, *, asked_to_cancel: bool) -> Trouble:
         f"the container could not run it: {type(error).__name__}: {text}. If the app was deployed from other code or "
         f"without a package, `{DEPLOY}`",
     )
+
+
+def killed_for_memory(text: str) -> Trouble:
+    """Of its main memory. `text` is what Modal said."""
+    return Trouble("out_of_memory", f"its container ran out of memory ({text}). {MEMORY}")
 
 
 def refusal_of(error: Exception) -> UserError:

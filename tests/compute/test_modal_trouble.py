@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 
 import modal
@@ -10,10 +11,12 @@ import pytest
 from remote import HERE, Remote
 from test_modal_calls import attempts
 
+import tasks.calls
 from foresight.compute.causes import Trouble
 from foresight.compute.modal_preparation import require_ready
 from foresight.compute.modal_trouble import TRANSPORT, trouble_of_call
 from foresight.compute.modal_worker import MAX_CRASHES
+from foresight.compute.rates import TABLE
 from foresight.compute.step import Resources
 from foresight.errors import UserError
 from foresight.results.record import read_record
@@ -34,6 +37,50 @@ def test_out_of_gpu_memory(remote: Remote) -> None:
     failure = remote.run(remote.step("greedy", "greedy")).failed()
     assert failure.cause == "out_of_memory"
     assert "batch_size" in str(failure)
+
+
+def test_what_runs_out_of_gpu_memory_is_tried_on_the_next_class(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks.calls, "gpus_in_flight", lambda *_: nullcontext())  # needs a server: tests/flows
+    step = remote.step("greedy", "greedy", fits="A100-80GB", resources=Resources("A10", timeout_s=120.0))
+    run = remote.run(step).whole()
+    assert [call["gpu"] for call in remote.calls_of(step)] == ["A10", "A100-40GB", "A100-80GB"]
+    why = ["out of memory on A10: A100-40GB", "out of memory on A100-40GB: A100-80GB"]
+    assert [line for line in run.said if "trying again" in line] == [f"{each}; trying again" for each in why]
+    record = read_record(run.home, step.fingerprint)
+    assert record is not None
+    assert (record.finding, record.usage.device, record.attempt) == ("on A100-80GB", "A100-80GB", 3)
+    assert record.adjustments == why
+    assert record.usage.cost_usd == pytest.approx(
+        record.usage.seconds * TABLE.usd_per_second(replace(step.resources, device="A100-80GB"))
+    )
+    failed = attempts(run.home, step)
+    assert [(each["device"], each["cause"]) for each in failed] == [
+        ("A10", "out_of_memory"),
+        ("A100-40GB", "out_of_memory"),
+    ]
+    assert [each["adjustments"] for each in failed] == [[], why[:1]]
+
+
+def test_a_container_that_was_killed_for_its_memory_is_given_twice_as_much(remote: Remote) -> None:
+    """Modal starts it again as it was; that is not waited for."""
+    step = remote.step("held", held=True, resources=Resources(timeout_s=120.0, memory_gb=2.0))
+    run = remote.run(step).start()
+    remote.began("held")
+    (call,) = remote.calls_of(step)
+    remote.plane.now("out_of_memory", call["id"])
+    remote.plane.until(lambda: len(remote.calls_of(step)) == 2, 30.0, "another call")
+    remote.let_go()
+    run.wait()
+    assert run.failure is None
+    first, second = remote.calls_of(step)
+    assert (first["status"], first["memory_mb"], second["memory_mb"]) == ("TERMINATED", 2048, 4096)
+    assert "out of main memory with 2 GB: 4 GB; trying again" in run.said
+    record = read_record(run.home, step.fingerprint)
+    assert record is not None
+    assert record.adjustments == ["out of main memory with 2 GB: 4 GB"]
+    assert "out_of_memory" in [attempt["cause"] for attempt in attempts(run.home, step)]
 
 
 def test_a_container_that_dies_every_time_is_not_started_for_ever(remote: Remote) -> None:

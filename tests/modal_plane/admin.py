@@ -125,6 +125,7 @@ class Admin:
                     "id": call.id,
                     "function": function.name if function else "",
                     "gpu": function.gpu if function else "",
+                    "memory_mb": function.definition.resources.memory_mb if function else 0,
                     "timeout_s": function.definition.timeout_secs if function else 0,
                     "state": call.state,
                     "status": status,
