@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+import httpx
 import pytest
 import yaml
 from modal_plane.control import PlaneControl
@@ -24,9 +25,11 @@ from remote import CHECKOUT, HERE, deploy
 
 from flows.cancellation import stop_remote_calls
 from flows.sweep_orphans import sweep_orphans
-from foresight.compute import ledger
+from foresight.compute import ledger, purse
 from foresight.home import Home
+from tasks.gpus import LIMIT
 
+DOLLAR_A_SECOND = {"gpu_hour_cost_a10g": "3600", "cpu_hour_cost": "0", "mem_gib_hour_cost": "0"}
 EXAMPLE = CHECKOUT / "examples" / "own_plan"
 DEADLINE_S = 120
 
@@ -57,7 +60,7 @@ profiles:
     models: {}
     data: {}
     sub_experiments:
-      t_a: {parameters: {name: held, folder: FOLDER, held: true}}
+      t_a: {parameters: {name: held, folder: FOLDER, held: true}, resources: {device: DEVICE}}
     seeds: SEEDS
     split: {train: 0.6, validation: 0.15, test: 0.25}
     resources:
@@ -98,11 +101,11 @@ class User:
         out, err = process.communicate(timeout=DEADLINE_S)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
-    def held(self, seeds: int = 1) -> list[str]:
+    def held(self, seeds: int = 1, device: str = "cpu") -> list[str]:
         """The command that runs the handler that waits."""
         (self.folder / "plan.yaml").write_text(PLAN)
         profiles = PROFILES.replace("FOLDER", str(self.folder)).replace("SEEDS", str(list(range(seeds))))
-        (self.folder / "profiles.yaml").write_text(profiles)
+        (self.folder / "profiles.yaml").write_text(profiles.replace("DEVICE", device))
         return ["run", "t1", "--plan", "plan.yaml", "--compute", "modal"]
 
     def noted(self, what: str) -> list[str]:
@@ -117,7 +120,7 @@ class User:
 
     def submitted(self) -> list[dict]:
         """The calls of this user's handler, by the plane's own count."""
-        mine = [call for call in self.plane.calls("run_on_cpu") if str(self.folder) in json.dumps(call["args"])]
+        mine = [call for call in self.plane.calls() if str(self.folder) in json.dumps(call["args"])]
         return sorted(mine, key=lambda call: call["created_at"])
 
 
@@ -237,6 +240,50 @@ def test_the_sweep_finds_a_call_that_died_before_it_was_written_down(user: User)
     (row,) = sweep_orphans()
     assert row["run"] == entry.run_id
     assert row["what"].startswith("goes on")
+
+
+def test_a_budget_stops_what_would_cost_too_much_and_the_same_command_goes_on(user: User) -> None:
+    """At a dollar a second, by what the account says of its prices, two of four calls may be started; their records
+    then tell that a call takes seconds and not its whole timeout."""
+    user.plane.rates(DOLLAR_A_SECOND)
+    command = [*user.held(seeds=4, device="A10"), "--budget", "1400", "--json"]
+    running = user.start(*command)
+    user.began(times=2)
+    user.plane.until(lambda: any(each.refused for each in purse.read(user.home).accounts.values()), 30.0, "a refusal")
+    (user.folder / "go").touch()  # what runs is let finish
+    out, err = running.communicate(timeout=DEADLINE_S)
+    assert running.returncode == 1, err
+    said = json.loads(out.splitlines()[-1])
+    assert said["failed"] == []
+    assert "Stopped by its budget after $" in said["stopped"]
+    assert "the budget of $1,400.00 does not allow $660.00 for it" in said["stopped"]
+    assert "Not done: t1/t_a seed " in said["stopped"]
+    assert "prices: live rates of the account" in err
+    assert [call["gpu"] for call in user.submitted()] == ["A10", "A10"]
+    assert len(user.noted("ended")) == 2
+
+    finished = user.run(*command)
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads(finished.stdout.splitlines()[-1])["stopped"] == ""
+    assert len(user.submitted()) == 4
+    assert len(user.noted("began")) == 4  # nothing twice
+    user.plane.rates(None)
+
+
+def test_no_more_gpus_run_at_once_than_the_limit_says(user: User, api_url: str) -> None:
+    httpx.delete(f"{api_url}/v2/concurrency_limits/{LIMIT}")  # an earlier test may have made it
+    user.environment["FORESIGHT_GPUS"] = "2"
+    running = user.start(*user.held(seeds=5, device="A10"))
+    user.began(times=2)
+    (user.folder / "go").touch()
+    _, err = running.communicate(timeout=DEADLINE_S)
+    httpx.delete(f"{api_url}/v2/concurrency_limits/{LIMIT}")
+    assert running.returncode == 0, err
+    calls = user.submitted()
+    assert [call["gpu"] for call in calls] == ["A10"] * 5
+    # from when a call was asked for: a GPU that is waited for is taken as well
+    at_once = [sum(each["created_at"] <= call["created_at"] < each["finished_at"] for each in calls) for call in calls]
+    assert max(at_once) == 2
 
 
 @pytest.mark.slow
