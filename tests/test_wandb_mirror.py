@@ -163,9 +163,13 @@ def test_on_a_good_day_the_run_is_online_while_the_step_works_and_the_log_says_w
         assert process.stdout is not None
         assert process.stdout.readline() == f"{server.url}/team/foresight/groups/run\n"
         url = f"{server.url}/team/foresight/runs/"
+        assert server.has_a_curve.wait(60)  # the step goes on
+        with (mirrored.attempt() / "metrics.jsonl").open("a") as stream:
+            stream.write('ss": 0.5}, "step": 4, "time": ""}\n')
         said = mirrored.finish(process)
     assert said == []
-    assert [(row["log_metrics/step"], row["loss"]) for row in server.history] == [(3, 0.75)]
+    assert process.returncode == 0, mirrored.log()
+    assert [(row["log_metrics/step"], row["loss"]) for row in server.history] == [(3, 0.75), (4, 0.5)]
     assert read_json(mirrored.attempt() / "wandb.json")["url"].startswith(url)
     assert server.runs[0]["groupName"] == "run"
     assert {server.runs[0][name] for name in ("host", "repo", "commit")} <= {None, ""}

@@ -25,6 +25,7 @@ class WandbServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Answers)
         self.day = day
         self.asked = threading.Event()
+        self.has_a_curve = threading.Event()
         self.let_go = threading.Event()
         self.runs: list[dict[str, Any]] = []  # as they were created or changed
         self.history: list[dict[str, Any]] = []
@@ -68,6 +69,8 @@ class _Answers(BaseHTTPRequestHandler):
         if "file_stream" in self.path:
             stream = json.loads(body).get("files", {}).get("wandb-history.jsonl", {})
             server.history += map(json.loads, stream.get("content", []))
+            if server.history:
+                server.has_a_curve.set()
             return {}
         query, variables = json.loads(body)["query"], json.loads(body)["variables"] or {}
         if "UpsertBucket" in query:
