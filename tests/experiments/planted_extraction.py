@@ -4,6 +4,8 @@
 `PLANTED=noise`: nothing but noise.
 `PLANTED=alike`: the mean token of X4.last and the flat X6 are one space, turned.
 `PLANTED=unrelated`: these two share nothing.
+`PLANTED=preserved`: of pictures of several objects, which parts of its cell each class covers; of textures, the pixels.
+`PLANTED=lost`: noise, on the grids of `preserved`.
 """
 
 from __future__ import annotations
@@ -15,15 +17,20 @@ import numpy as np
 
 from foresight.compute.executors import StepContext
 from foresight.compute.step import Step
-from foresight.data.dataset import prepare
+from foresight.data.dataset import Dataset, prepare
 from foresight.data.manifest import DataSpec
+from foresight.data.objects import category_names, objects_of
 from foresight.features.store import MANIFEST, FeatureWriter
 from foresight.files import sha256_file
+from foresight.probes.box_sets import covered_parts
 from foresight.probes.boxes import covered_part
+from foresight.probes.pixels import patchify
 from foresight.results.record import Artifact, StepOutput
 
 GRIDS = {"X2": (8, 8), "X3": (8, 8), "X4.last": (4, 4), "X6": (2, 3)}
 WIDTH = 6
+MERGER = {"X2": 16, "X3": 8}  # cells each way on its two sides
+PARTS = 16  # parts each way that objects are planted in
 SHARED = 24  # dimensions of the space that is planted twice
 
 
@@ -36,6 +43,8 @@ def execute_many(
         grid, planted = GRIDS[point], os.environ["PLANTED"]
         if planted in ("alike", "unrelated"):
             features = _space(len(dataset), point, alike=planted == "alike")
+        elif planted in ("preserved", "lost"):
+            features = _objects(dataset, point, preserved=planted == "preserved")
         else:
             features = np.random.default_rng(7).standard_normal((len(dataset), *grid, WIDTH)).astype(np.float32)
         if planted == "oracle":
@@ -60,6 +69,26 @@ def _space(n: int, point: str, *, alike: bool) -> np.ndarray:
         return (said @ turn).reshape(n, *grid, -1).astype(np.float32)
     noise = np.random.default_rng([2, own]).standard_normal((n, *grid, SHARED))
     return ((said @ turn)[:, None, None] + noise - noise.mean((1, 2), keepdims=True)).astype(np.float32)
+
+
+def _objects(dataset: Dataset, point: str, *, preserved: bool) -> np.ndarray:
+    """[n, h, w, D] on the two sides of a merger: X2 has twice as many tokens each way."""
+    cells, parts = MERGER[point], PARTS // MERGER[point]
+    noise = np.random.default_rng([7, cells]).standard_normal((len(dataset), cells, cells, 3 + parts))
+    if not preserved:
+        return noise.astype(np.float32)
+    if dataset.manifest.spec.recipe == "textures":
+        return patchify(np.asarray(dataset.images, dtype=np.float32) / 255, (cells, cells))
+    objects, layers = objects_of(dataset), []
+    most = max(map(len, objects))
+    for category in category_names(dataset):
+        targets = np.zeros((len(objects), most, 5), dtype=np.float32)
+        for row, of in zip(targets, objects, strict=True):
+            own = of.boxes[of.category_ids == category]
+            row[: len(own), :4], row[: len(own), 4] = own, 1
+        fine = covered_parts(targets, (PARTS, PARTS)).reshape(len(objects), cells, parts, cells, parts)
+        layers.append(fine.transpose(0, 1, 3, 2, 4).reshape(len(objects), cells, cells, -1))
+    return np.concatenate([3 * np.concatenate(layers, -1), noise], -1).astype(np.float32)
 
 
 def _artifact(path, root) -> Artifact:

@@ -67,15 +67,20 @@ ALIGNMENT = ("eq1_4", "eq1_5", "eq1_6", "eq1_7")
 
 
 @pytest.fixture
-def only_the_designated_points(monkeypatch: pytest.MonkeyPatch):
-    """What is planted; the further layers of the profile are other tests' business."""
+def only(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+    """Only these points, which are planted; the further ones of the profile are other tests' business."""
     needs_of = Profile.needs_of
     monkeypatch.setattr(
-        Profile, "needs_of", lambda self, sub: tuple(n for n in needs_of(self, sub) if n.point in ("X4.last", "X6"))
+        Profile, "needs_of", lambda self, sub: tuple(n for n in needs_of(self, sub) if n.point in request.param)
     )
 
 
-@pytest.mark.usefixtures("only_the_designated_points")
+only_the_designated = pytest.mark.parametrize("only", [("X4.last", "X6")], indirect=True, ids=["designated"])
+only_around_the_merger = pytest.mark.parametrize("only", [("X2", "X3")], indirect=True, ids=["X2 and X3"])
+
+
+@only_the_designated
+@pytest.mark.usefixtures("only")
 def test_one_space_planted_twice_meets_every_criterion_of_q1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     criteria, document = judged("q1", ALIGNMENT, "alike", Home(tmp_path), monkeypatch)
     assert {name: one["verdict"] for name, one in criteria.items()} == {
@@ -90,8 +95,43 @@ def test_one_space_planted_twice_meets_every_criterion_of_q1(tmp_path: Path, mon
     assert document["recommendation"] == "proceed"
 
 
-@pytest.mark.usefixtures("only_the_designated_points")
+@only_the_designated
+@pytest.mark.usefixtures("only")
 def test_spaces_that_share_nothing_meet_none_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     criteria, document = judged("q1", ALIGNMENT, "unrelated", Home(tmp_path), monkeypatch)
+    assert {one["verdict"] for one in criteria.values()} == {"not met"}
+    assert document["recommendation"] == "pivot"
+
+
+PRESERVATION = ("e_q2_2", "e_q2_4", "e_q2_5")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # half a minute of CPU each: the heads and decoders of three sub-experiments
+@only_around_the_merger
+@pytest.mark.usefixtures("only")
+def test_tokens_that_hold_objects_and_pixels_meet_every_criterion_of_q2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    criteria, document = judged("q2", PRESERVATION, "preserved", Home(tmp_path), monkeypatch)
+    assert {name: one["verdict"] for name, one in criteria.items()} == {
+        "bbox_iou": "met",
+        "lpips": "met",
+        "edge_f1": "met",
+        "mAP": "met",
+    }
+    for one in criteria.values():
+        assert one["interval"]["low"] <= one["value"] <= one["interval"]["high"]
+        assert one["baseline"] is not None
+    assert document["recommendation"] == "proceed"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@only_around_the_merger
+@pytest.mark.usefixtures("only")
+def test_tokens_that_hold_nothing_meet_none_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    criteria, document = judged("q2", PRESERVATION, "lost", Home(tmp_path), monkeypatch)
+    assert len(criteria) == 4
     assert {one["verdict"] for one in criteria.values()} == {"not met"}
     assert document["recommendation"] == "pivot"
