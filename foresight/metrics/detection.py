@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,10 +72,14 @@ class AveragePrecision:
 
         That is also where it would not exist without one of the sources.
         """
-        values = [self.at_half(np.flatnonzero(np.asarray(groups) != group)) for group in np.unique(groups)]
-        if self.at_half() is None or any(value is None for value in values) or len(values) < 2:
+        if len(set(groups)) < 2:
             return None
-        return jackknife_scores(lambda indices: float(self.at_half(indices) or 0.0), groups)
+        scores, names = jackknife_scores(self._at_half_or_nan, groups)
+        return (scores, names) if np.isfinite(scores).all() else None
+
+    def _at_half_or_nan(self, indices: np.ndarray) -> float:
+        value = self.at_half(indices)
+        return math.nan if value is None else value
 
 
 def class_prior(train: Sequence[Objects], n: int, *, places: int = 4) -> list[Detections]:
