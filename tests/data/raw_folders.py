@@ -12,8 +12,11 @@ from PIL import Image
 COLOURS = [(220, 40, 40), (40, 180, 60), (40, 60, 220), (230, 200, 40)]
 
 
-def fake_coco(root: Path, n: int = 12, *, width: int = 160, height: int = 120) -> Path:
-    """`n` noisy images, each with one coloured rectangle (category by colour), a speck and a crowd far from it."""
+def fake_coco(root: Path, n: int = 12, *, width: int = 160, height: int = 120, several: bool = False) -> Path:
+    """`n` noisy images, each with one coloured rectangle (category by colour), a speck and a crowd far from it.
+
+    With `several` each has two rectangles, one in either half, and no speck, so that none is too small to ask for.
+    """
     (root / "val2017").mkdir(parents=True)
     (root / "annotations").mkdir()
     rng = np.random.default_rng(0)
@@ -22,16 +25,20 @@ def fake_coco(root: Path, n: int = 12, *, width: int = 160, height: int = 120) -
         image_id = 1000 + 7 * i
         name = f"{image_id:012d}.jpg"
         pixels = rng.integers(90, 150, size=(height, width, 3), dtype=np.uint8)
-        w, h = (int(v) for v in rng.integers(36, 50, size=2))
-        x, y = int(rng.integers(0, width - w)), int(rng.integers(0, height - h))
-        pixels[y : y + h, x : x + w] = COLOURS[i % len(COLOURS)]
+        found = []
+        for k in range(2 if several else 1):
+            room = width // 2 if several else width
+            w, h = (int(v) for v in rng.integers(36, 50, size=2))
+            x, y = k * room + int(rng.integers(0, room - w)), int(rng.integers(0, height - h))
+            pixels[y : y + h, x : x + w] = COLOURS[(i + k) % len(COLOURS)]
+            found.append((1 + (i + k) % len(COLOURS), [x, y, w, h], 0))
+        x = found[0][1][0]
+        if not several:
+            found.append((90, [0 if x > 20 else width - 8, 2, 6, 6], 0))
+        found.append((1, [0 if x > width / 2 else width - 4, 0, 4, height], 1))
         Image.fromarray(pixels).save(root / "val2017" / name, quality=95)
         images.append({"id": image_id, "file_name": name, "width": width, "height": height, "license": 1 + i % 2})
-        for category, box, crowd in (
-            (1 + i % len(COLOURS), [x, y, w, h], 0),
-            (90, [0 if x > 20 else width - 8, 2, 6, 6], 0),
-            (1, [0 if x > width / 2 else width - 4, 0, 4, height], 1),
-        ):
+        for category, box, crowd in found:
             annotations.append(
                 {
                     "id": len(annotations),

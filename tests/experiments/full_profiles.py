@@ -6,7 +6,9 @@ extraction through the planner and `run_call`. Only this is changed, and it is w
 - each model id stands for random weights of the real class, as deep as the full model and a hundredth as wide, with
   widths that no other profile has (`build_weights`, by role);
 - pictures and clips are stretched to twice their width, so no grid is square;
-- data sets have at most `items` items and splits in counts shrink in proportion; nothing trains over `EPOCHS` epochs;
+- data sets have at most `items` items and splits in counts shrink in proportion; nothing trains over `EPOCHS` epochs,
+  and a detection transformer is `HIDDEN` wide;
+- where `side` is given, no picture is higher;
 - raw data sets are small folders in the true layout (`raw_folders.py`).
 """
 
@@ -27,7 +29,7 @@ from foresight.compute.run_step import run_call, steps_to_json
 from foresight.compute.tracking import Tracker
 from foresight.data import dataset
 from foresight.data.dataset import prepare
-from foresight.data.recipes import Sample
+from foresight.data.recipes import RECIPES, Sample
 from foresight.home import Home
 from foresight.models.download import make_available
 from foresight.models.identity import locate, write_manifest
@@ -36,7 +38,7 @@ from foresight.plan.loader import PACKAGED_PLAN, PACKAGED_PROFILES
 from foresight.results.record import Record, read_record
 
 REVISION = "0" * 40
-EPOCHS = 2
+EPOCHS, HIDDEN = 2, 32
 build_weights: dict[str, Callable[[Path], Any]] = {
     "vlm": lambda folder: build_vlm(
         folder,
@@ -68,7 +70,14 @@ class FullRun:
 
 
 def run_full(
-    profile: str, experiment: str, folder: Path, patch: pytest.MonkeyPatch, *, items: int, raw: Path | None = None
+    profile: str,
+    experiment: str,
+    folder: Path,
+    patch: pytest.MonkeyPatch,
+    *,
+    items: int,
+    side: int | None = None,
+    raw: Path | None = None,
 ) -> FullRun:
     """One seed of every sub-experiment of `experiment` that has a handler, in `profile`, in this process.
 
@@ -78,7 +87,9 @@ def run_full(
     patch.setattr(dataset, "_write", _twice_as_wide(dataset._write))
     if raw is not None:
         patch.setenv("FORESIGHT_DATASETS", str(raw))
-    job = resolve(RunRequest((experiment,), profile=profile, plan=str(_shrunk_plan(profile, folder, items)), seeds=1))
+    job = resolve(
+        RunRequest((experiment,), profile=profile, plan=str(_shrunk_plan(profile, folder, items, side)), seeds=1)
+    )
     for spec in planner.model_specs(job).values():
         weights = locate(spec, home)
         build_weights[spec.role](weights)
@@ -106,7 +117,7 @@ def run_full(
     return FullRun(document, records)
 
 
-def _shrunk_plan(profile: str, folder: Path, items: int) -> Path:
+def _shrunk_plan(profile: str, folder: Path, items: int, side: int | None) -> Path:
     """A copy of the packaged plan whose profiles file holds only `profile`, shrunk."""
     packaged = yaml.safe_load(PACKAGED_PROFILES.read_text())
     content = next(one for one in packaged["profiles"] if one["name"] == profile)
@@ -117,8 +128,11 @@ def _shrunk_plan(profile: str, folder: Path, items: int) -> Path:
         asked = data["parameters"]["n"]
         data["parameters"]["n"] = min(asked, items)
         share[name] = data["parameters"]["n"] / asked
+        if side is not None:
+            asked_px = RECIPES[data["recipe"]].parameters.model_validate(data["parameters"]).side
+            data["parameters"]["side"] = min(asked_px, side)
     for settings in content["sub_experiments"].values():
-        settings["parameters"] = _fewer_epochs(settings.get("parameters", {}))
+        settings["parameters"] = _lighter(settings.get("parameters", {}))
         if "split" in settings and settings["split"]["train"] >= 1:
             counts = {part: max(2, int(n * share[settings["data"]])) for part, n in settings["split"].items()}
             settings["split"] = counts
@@ -129,12 +143,13 @@ def _shrunk_plan(profile: str, folder: Path, items: int) -> Path:
     return plan
 
 
-def _fewer_epochs(parameters: Any) -> Any:
-    if isinstance(parameters, dict):
-        return {
-            key: min(value, EPOCHS) if key == "epochs" else _fewer_epochs(value) for key, value in parameters.items()
-        }
-    return parameters
+def _lighter(parameters: Any) -> Any:
+    if not isinstance(parameters, dict):
+        return parameters
+    narrow = {"hidden": HIDDEN} if parameters.get("kind") == "transformer" else {}
+    return narrow | {
+        key: min(value, EPOCHS) if key == "epochs" else _lighter(value) for key, value in parameters.items()
+    }
 
 
 def _twice_as_wide(write: Callable[..., Any]) -> Callable[..., Any]:
