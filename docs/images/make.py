@@ -5,17 +5,29 @@ import shutil
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from foresight.home import Home
-from foresight.results import table, view
+from foresight.plan.loader import load_plan
+from foresight.results import gates, table, view
 
-EXPERIMENT = "c1-vlm-latent-sufficiency"
 HERE = Path(__file__).parent
-home = Home.from_environment()
-content = view.read(home, EXPERIMENT)
-assert content is not None, "run `make run` first"
-console = Console(record=True, width=110, file=io.StringIO())
-console.print(table.experiment(content, Path(".foresight") / "results" / EXPERIMENT))
+home, plan = Home.from_environment(), load_plan(None)
+console = Console(record=True, width=112, file=io.StringIO())
+for experiment in plan.phases()[1]:
+    content = view.read(home, experiment.id)
+    if content is None:
+        assert not experiment.implemented, "run `make run` first"
+        continue
+    console.print(Text(f"{content['title']}  ", style="bold").append(content["question"], style="not bold"))
+    console.print()
+    console.print(table.criteria(content))
+    console.print()
+    console.print(table.verdict_line(content))
+    console.print()
+gate = gates.before_phase(home, plan, 2, profile="tiny", moves_gates=False)
+assert gate is not None
+console.print(table.gate_line(gate))
 console.save_svg(str(HERE / "result.svg"), title="foresight program")
-artifacts = home.results / EXPERIMENT / "artifacts"
-shutil.copyfile(artifacts / "e1_5" / "reconstruction_grid.png", HERE / "reconstruction.png")
+grid = home.results / "c1-vlm-latent-sufficiency" / "artifacts" / "e1_5" / "reconstruction_grid.png"
+shutil.copyfile(grid, HERE / "reconstruction.png")

@@ -43,7 +43,7 @@ COLOURS = {
 }
 VERDICTS = ("met", "marginal", "not met", "not measured")
 BETTER = {"higher": "≥", "lower": "≤"}
-NAME_WIDTH = 13  # of a criterion, so that a verdict is whole at 80 columns
+NAME_WIDTH = 13  # of a criterion, so that a verdict is whole at 82 columns; at 80 the longest is cut in two
 
 
 def experiment(
