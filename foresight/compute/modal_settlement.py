@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import modal
+
 from foresight.compute.attempt import OpenAttempt, close_failed, close_finished
 from foresight.compute.backend import StepOutcome
 from foresight.compute.causes import Trouble
 from foresight.compute.ledger import CallEntry, StepEntry
-from foresight.compute.modal_volume import bring_attempts, bring_home, open_attempts, remote_record
+from foresight.compute.modal_volume import bring_attempts, bring_home, open_attempts, remote_record, results
 from foresight.home import Home
 from foresight.results.record import Record
 
@@ -29,14 +31,17 @@ def settle(
     """
     said = {each["fingerprint"]: StepOutcome(**each) for each in (result or {}).get("outcomes", [])}
     trouble = trouble or Trouble("lost", "its container did not say how it ended", retryable=True)
-    return [_settle(home, entry, step, said.get(step.fingerprint), trouble) for step in entry.steps]
+    volume = results()
+    return [_settle(home, volume, entry, step, said.get(step.fingerprint), trouble) for step in entry.steps]
 
 
-def _settle(home: Home, entry: CallEntry, step: StepEntry, said: StepOutcome | None, trouble: Trouble) -> StepOutcome:
-    found = remote_record(step.fingerprint)
-    bring_attempts(home, step.fingerprint)
+def _settle(
+    home: Home, volume: modal.Volume, entry: CallEntry, step: StepEntry, said: StepOutcome | None, trouble: Trouble
+) -> StepOutcome:
+    found = remote_record(volume, step.fingerprint)
+    bring_attempts(home, volume, step.fingerprint)
     if found is not None:
-        bring_home(home, *found)
+        bring_home(home, volume, *found)
     record = found[0] if found is not None and step.refresh in (None, found[0].run_id) else None
     _close(home, entry, step, record, trouble)
     if said is not None and (said.status != "completed" or record is not None):

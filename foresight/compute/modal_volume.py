@@ -22,17 +22,22 @@ from foresight.home import Home
 from foresight.results.record import Artifact, Record
 
 
-def read(path: str, volume: str = RESULTS) -> bytes | None:
-    """A file of a volume, or None if there is none."""
+def results() -> modal.Volume:
+    """The volume of results. Every new handle asks Modal once more what it is, so one is used for all of a call."""
+    return modal.Volume.from_name(RESULTS)
+
+
+def read(volume: modal.Volume, path: str) -> bytes | None:
+    """A file of the volume, or None if there is none."""
     try:
-        return b"".join(modal.Volume.from_name(volume).read_file(path))
+        return b"".join(volume.read_file(path))
     except (FileNotFoundError, modal.exception.NotFoundError):
         return None
 
 
-def remote_record(fingerprint: str) -> tuple[Record, bytes] | None:
+def remote_record(volume: modal.Volume, fingerprint: str) -> tuple[Record, bytes] | None:
     """The record on the volume, with its bytes. Raises `StepFailed` if what lies there is no record of that step."""
-    content = read(f"steps/{fingerprint}/record.json")
+    content = read(volume, f"steps/{fingerprint}/record.json")
     if content is None:
         return None
     try:
@@ -44,7 +49,7 @@ def remote_record(fingerprint: str) -> tuple[Record, bytes] | None:
     return record, content
 
 
-def bring_home(home: Home, record: Record, content: bytes) -> None:
+def bring_home(home: Home, volume: modal.Volume, record: Record, content: bytes) -> None:
     """The record, whose bytes are `content`, and its artifacts, but features. Raises `StepFailed` on a wrong hash."""
     folder = home.step(record.fingerprint)
     folder.mkdir(parents=True, exist_ok=True)
@@ -61,7 +66,7 @@ def bring_home(home: Home, record: Record, content: bytes) -> None:
             target = part / PurePosixPath(artifact.path).relative_to(own)
             if ".." in target.parts:
                 raise _damaged(artifact.path, "it points outside of the step's folder")
-            _fetch(home, artifact, target)
+            _fetch(home, volume, artifact, target)
         final = folder / "artifacts"
         path.unlink(missing_ok=True)
         shutil.rmtree(final, ignore_errors=True)
@@ -72,11 +77,11 @@ def bring_home(home: Home, record: Record, content: bytes) -> None:
         write_atomic(path, content)
 
 
-def bring_attempts(home: Home, fingerprint: str) -> None:
+def bring_attempts(home: Home, volume: modal.Volume, fingerprint: str) -> None:
     """Logs, curves and causes of the attempts at a step. One that is here and closed is not looked at again."""
     root = f"steps/{fingerprint}/attempts"
     try:
-        entries = modal.Volume.from_name(RESULTS).listdir(root, recursive=True)
+        entries = volume.listdir(root, recursive=True)
     except (FileNotFoundError, modal.exception.NotFoundError):
         return
     files = {PurePosixPath(entry.path.lstrip("/")): entry.size for entry in entries if entry.type.name == "FILE"}
@@ -87,29 +92,30 @@ def bring_attempts(home: Home, fingerprint: str) -> None:
         if closed or len(rest) != 1 or rest[0] == "claim.lock":
             continue
         if not here.exists() or here.stat().st_size != size:
-            content = read(str(path))
+            content = read(volume, str(path))
             if content is not None:
                 write_atomic(here, content)
 
 
 def fetch_features(home: Home, fingerprint: str) -> None:
     """The features of an extraction, whole and verified by its record. Raises `StepFailed` if they are not there."""
-    found = remote_record(fingerprint)
+    volume = results()
+    found = remote_record(volume, fingerprint)
     if found is None:
         raise StepFailed(f"the volume has no record of {fingerprint[:12]}…", cause="needs", retryable=False)
     for artifact in found[0].artifacts:
         if not _is_here(home, artifact):
-            _fetch(home, artifact, home.root / artifact.path)
+            _fetch(home, volume, artifact, home.root / artifact.path)
 
 
-def _fetch(home: Home, artifact: Artifact, target: Path) -> None:
+def _fetch(home: Home, volume: modal.Volume, artifact: Artifact, target: Path) -> None:
     """Into `target`, from here if it is here with that hash, else from the volume."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if _is_here(home, artifact):
         if target != home.root / artifact.path:
             shutil.copy2(home.root / artifact.path, target)
         return
-    content = read(artifact.path)
+    content = read(volume, artifact.path)
     if content is None:
         raise _damaged(artifact.path, "it is missing, though the record names it")
     if (len(content), sha256_bytes(content)) != (artifact.size_bytes, artifact.sha256):
