@@ -12,6 +12,7 @@ from remote import HERE, Remote
 from test_modal_calls import attempts
 
 import tasks.calls
+from foresight.compute import bill, purse
 from foresight.compute.causes import Trouble
 from foresight.compute.modal_preparation import require_ready
 from foresight.compute.modal_trouble import TRANSPORT, trouble_of_call
@@ -113,6 +114,20 @@ def test_a_deadline_is_kept_though_the_call_would_go_on(remote: Remote) -> None:
     assert failure.cause == "timeout"
     assert "deadline_s" in str(failure)
     assert remote.calls_of(step)[0]["status"] == "TERMINATED"
+
+
+def test_a_call_that_outgrows_its_budget_is_stopped_there(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bill, "START_S", 0.0)
+    step = remote.step("held", held=True, resources=Resources(timeout_s=3.0))
+    run = remote.run(step)
+    purse.open_account(run.home, "run", 5.0 * TABLE.usd_per_second(step.resources))
+    failure = run.failed()
+    assert failure.cause == "budget"
+    assert "stopped in the middle: the budget of" in str(failure)
+    assert [call["status"] for call in remote.calls_of(step)] == ["TERMINATED"]
+    assert purse.read(run.home).reserved == {}
+    assert purse.spent_usd(run.home, "run") > 0
+    remote.plane.until(lambda: all(c["stopped_at"] for c in remote.plane.containers()), 10.0, "no container left")
 
 
 def test_a_preempted_container_goes_on_as_the_same_call(remote: Remote) -> None:
