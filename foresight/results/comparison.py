@@ -36,6 +36,8 @@ Kind = Literal["moved", "within", "no interval", "appeared", "vanished"]
 ENDED = ("completed", "failed")
 LEVEL_OF_CHANCE = 0.05
 SAME = 1e-9
+RESAMPLES = 1999
+"""A fifth of a verdict's: there are hundreds of differences, and none of them decides anything."""
 
 
 @dataclass(frozen=True)
@@ -217,10 +219,10 @@ def difference_of(before: Mapping[int, Samples], after: Mapping[int, Samples]) -
     pairs = [_paired(before[seed], after[seed]) for seed in seeds]
     if seeds and all(pair is not None for pair in pairs):
         triples = [pair for pair in pairs if pair is not None]
-        estimate = paired_difference_interval(triples, higher_is_better=True)
+        estimate = paired_difference_interval(triples, higher_is_better=True, resamples=RESAMPLES)
         return estimate, f"paired by source, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
-    old = mean_interval([(one.scores, one.groups) for one in before.values()])
-    new = mean_interval([(one.scores, one.groups) for one in after.values()])
+    old = mean_interval([(one.scores, one.groups) for one in before.values()], resamples=RESAMPLES)
+    new = mean_interval([(one.scores, one.groups) for one in after.values()], resamples=RESAMPLES)
     if isinstance(old, Insufficient) or isinstance(new, Insufficient):
         return next(one for one in (new, old) if isinstance(one, Insufficient)), "unpaired"
     centre = new.estimate - old.estimate
