@@ -80,7 +80,7 @@ class _Pictures:
 
 def near_duplicates(dataset: Dataset, parts: list[np.ndarray]) -> Iterator[Duplicate]:
     """Pairs of items that show one picture and lie in different `parts` (arrays of item indices), as they are found."""
-    pictures = [_pictures(dataset.images, part) for part in parts if len(part)]
+    pictures = [_pictures(dataset.images, part, once=True) for part in parts if len(part)]
     for i, some in enumerate(pictures):
         for others in pictures[i + 1 :]:
             yield from _between(some, others)
@@ -88,7 +88,7 @@ def near_duplicates(dataset: Dataset, parts: list[np.ndarray]) -> Iterator[Dupli
 
 def near_duplicates_within(images: np.ndarray) -> Iterator[Duplicate]:
     """All pairs of uint8 [N, H, W, 3] that show one picture, each way round: the tests are not quite symmetric."""
-    pictures = _pictures(images, np.arange(len(images)))
+    pictures = _pictures(images, np.arange(len(images)), once=False)
     return (match for match in _between(pictures, pictures) if match.first != match.second)
 
 
@@ -105,8 +105,12 @@ def _between(some: _Pictures, others: _Pictures) -> Iterator[Duplicate]:
                 yield Duplicate(int(some.owner[a]), int(others.owner[b]), name, shifted=True)
 
 
-def _pictures(images: np.ndarray, part: np.ndarray) -> _Pictures:
-    """What is compared of a part; a picture that is there twice (a clip and its reverse) once."""
+def _pictures(images: np.ndarray, part: np.ndarray, *, once: bool) -> _Pictures:
+    """What is compared of a part.
+
+    `once`: of pictures that are the same byte for byte (a clip and its reverse) the first speaks for all, which is
+    enough to compare a part with others.
+    """
     owner, colour, grey = [], [], []
     seen: set[bytes] = set()
     for index in part:
@@ -115,9 +119,10 @@ def _pictures(images: np.ndarray, part: np.ndarray) -> _Pictures:
             pixels[None] if pixels.ndim == 3 else pixels[np.linspace(0, len(pixels) - 1, _FRAMES).round().astype(int)]
         )
         for frame in frames:
-            if (content := frame.tobytes()) in seen:
-                continue
-            seen.add(content)
+            if once:
+                if (content := frame.tobytes()) in seen:
+                    continue
+                seen.add(content)
             picture = Image.fromarray(frame)
             owner.append(index)
             colour.append(np.asarray(picture.resize((_SMALL, _SMALL), Image.Resampling.HAMMING)))
