@@ -98,7 +98,7 @@ class PaidBackend:
     def cancel(self, call_id: str) -> None:
         self.cancelled.append(call_id)
 
-    def link(self, call_id: str) -> str:
+    def introduce(self, call_id: str) -> str:
         return ""
 
     def wait_for_claims(self, fingerprints, check) -> None:
