@@ -92,14 +92,15 @@ def test_a_machine_taken_away_at_every_shard(deployed_with_torch: PlaneControl, 
     run = remote.run(step).start().wait(1100)
     assert run.failure is None, run.failure
     (call,) = remote.calls_of(step)
-    assert len(remote.plane.call(call["id"])["executions"]) == 4
+    executions = len(remote.plane.call(call["id"])["executions"])
+    assert 2 <= executions <= 4  # a stand-in is fast: it may be stopped a shard later, or when all is done
     finished = Counter(found[0] for line in run.said if (found := re.findall(r"(\d+) of 200 images", line)))
     assert max(finished.values()) == 1, run.said  # a shard that was reported is never computed again
     record = read_record(home, step.fingerprint)
     assert record is not None
-    assert record.attempt == 4
+    assert 2 <= record.attempt <= executions
     causes = [read_json(path)["cause"] for path in home.step(step.fingerprint).glob("attempts/*/attempt.json")]
-    assert causes == ["signal"] * 3
+    assert causes == ["signal"] * (record.attempt - 1)
     staying = left_elsewhere(home, step.fingerprint)
     assert staying == {artifact.path for artifact in record.artifacts}
     assert not home.features.exists()
