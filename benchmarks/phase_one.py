@@ -288,7 +288,7 @@ def report(
         f"# Phase 1: features once, against a model in every sub-experiment ({date.today()})",
         "",
         f"{len({(key.experiment_id, key.sub_experiment) for key in plan.seeded})} sub-experiments, "
-        f"{len({key.seed for key in plan.seeded})} seeds, profile tiny; {os.cpu_count()} processors "
+        f"{len({key.seed for key in plan.seeded})} seed(s), profile tiny; {os.cpu_count()} processors "
         f"({platform.machine()}), one thread; Python {platform.python_version()}, torch {version('torch')}, "
         f"transformers {version('transformers')}. Load average {load[0]:.1f} at the start, {load[1]:.1f} at the end: "
         "on a busy machine compare seconds of the processor."
