@@ -84,6 +84,8 @@ def main() -> None:
     hidden = [path for path in sys.path[1:] if inside(path, spec["hide"]) and not inside(path, spec["keep"])]
     sys.path[:] = [home, home, *(path for path in sys.path[1:] if path not in hidden)]
     sys.path_importer_cache.clear()
+    # An editable install leads to the checkout without sys.path.
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not finder.__module__.startswith("__editable__")]
     sys.pycache_prefix = spec["environment"]["PYTHONPYCACHEPREFIX"]
     sys.argv = [ENTRYPOINT]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a plane started in the background ignores it
