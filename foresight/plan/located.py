@@ -17,10 +17,10 @@ from typing import Any
 import yaml
 
 from foresight.errors import UserError
+from foresight.yaml_text import Loader
 
 Location = tuple[str | int, ...]
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
 _EXPONENT_TEXT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+|[-+]?\.[0-9]+[eE][-+]?[0-9]+")
 _DECIMAL_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
@@ -94,7 +94,7 @@ def read_located(path: Path, what: str) -> Document:
         raise UserError(f"The {what} {path} cannot be read: {error.strerror}. Check the path.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"The {what} {path} is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
-    loader = _Loader(text)
+    loader = Loader(text)
     try:
         root = loader.get_single_node()
     except yaml.MarkedYAMLError as error:

@@ -37,7 +37,8 @@ ENDED = ("completed", "failed")
 LEVEL_OF_CHANCE = 0.05
 SAME = 1e-9
 RESAMPLES = 1999
-"""A fifth of a verdict's: there are hundreds of differences, and none of them decides anything."""
+"""A fifth of a verdict's: there are hundreds of differences, and none of them decides anything. With 400 sources one
+takes 0.5 ms instead of 20."""
 
 
 @dataclass(frozen=True)

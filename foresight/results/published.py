@@ -12,10 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, FiniteFloat, model_validator
 
 from foresight.plan.parts import Frozen, Several
+from foresight.yaml_text import parse_yaml
 
 PATH = Path(__file__).with_name("published.yaml")
 
@@ -100,7 +100,7 @@ class Beside:
 
 @cache
 def load() -> Published:
-    return Published.model_validate(yaml.safe_load(PATH.read_text()))
+    return Published.model_validate(parse_yaml(PATH.read_text()))
 
 
 def of(experiment_id: str) -> ExperimentFigures | None:

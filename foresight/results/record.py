@@ -7,25 +7,14 @@ the same samples, and what produced them. Attempts that did not finish leave an 
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-from foresight.files import read_json
 from foresight.home import Home
 from foresight.plan.schema import Criterion
 
 SCHEMA_VERSION = 1
-
-
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError(f"{value} is not a finite number")
-    return value
-
-
-Finite = Annotated[float, AfterValidator(_finite)]
 
 
 class _Frozen(BaseModel):
@@ -45,9 +34,9 @@ class Samples(_Frozen):
     """One metric, sample by sample: what an interval is computed from."""
 
     metric: str = Field(description="The metric whose mean over samples these scores are.")
-    scores: list[Finite] = Field(description="One score a sample, length n.")
+    scores: list[FiniteFloat] = Field(description="One score a sample, length n.")
     groups: list[str] = Field(description="The source of each sample (photograph, clip, generator seed), length n.")
-    baselines: dict[str, list[Finite]] = Field(
+    baselines: dict[str, list[FiniteFloat]] = Field(
         default_factory=dict, description="Trivial baselines on the same samples: name -> scores, each of length n."
     )
     higher_is_better: bool
@@ -66,10 +55,10 @@ class Usage(_Frozen):
     """What the step took, this attempt only."""
 
     device: str = Field(description="`cpu` or a GPU class such as `A100-40GB`.")
-    seconds: Finite = Field(description="Wall time.")
-    cpu_seconds: Finite
+    seconds: FiniteFloat = Field(description="Wall time.")
+    cpu_seconds: FiniteFloat
     peak_memory_bytes: int = Field(description="Peak resident memory of the step's process (GPU: allocated).")
-    cost_usd: Finite = Field(description="Zero for local work.")
+    cost_usd: FiniteFloat = Field(description="Zero for local work.")
 
 
 class ModelIdentity(_Frozen):
@@ -113,7 +102,7 @@ class Record(_Frozen):
     finding_template: str = Field(
         default="", description="The finding with `{metric}` fields, so that seeds can be pooled."
     )
-    metrics: dict[str, Finite] = Field(default_factory=dict)
+    metrics: dict[str, FiniteFloat] = Field(default_factory=dict)
     samples: list[Samples] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list, description="Caveats a reader must see beside the numbers.")
     artifacts: list[Artifact] = Field(default_factory=list)
@@ -164,8 +153,8 @@ class Attempt(_Frozen):
     cause: Cause
     error: str = Field(description="One line for a table.")
     traceback: str = ""
-    seconds: Finite
-    cost_usd: Finite
+    seconds: FiniteFloat
+    cost_usd: FiniteFloat
     started_at: str
     finished_at: str
 
@@ -176,7 +165,7 @@ class StepOutput(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     finding_template: str = ""
-    metrics: dict[str, Finite] = Field(default_factory=dict)
+    metrics: dict[str, FiniteFloat] = Field(default_factory=dict)
     samples: list[Samples] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     artifacts: list[Artifact] = Field(default_factory=list)
@@ -185,10 +174,10 @@ class StepOutput(BaseModel):
 def read_record(home: Home, fingerprint: str) -> Record | None:
     """The record, or None if the step is not finished. Raises `ValueError` if the file is there but is no record."""
     try:
-        content = read_json(home.record(fingerprint))
+        content = home.record(fingerprint).read_bytes()
     except FileNotFoundError:
         return None
-    record = Record.model_validate(content)
+    record = Record.model_validate_json(content)
     if record.fingerprint != fingerprint:
         raise ValueError(f"record of {record.fingerprint} found under {fingerprint}")
     return record

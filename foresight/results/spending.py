@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from foresight.files import read_json
 from foresight.home import Home
 
 
@@ -34,16 +34,45 @@ class Spent(BaseModel):
 NOTHING = Spent()
 
 
+class _Usage(BaseModel):
+    seconds: FiniteFloat
+    cost_usd: FiniteFloat
+
+
+class _Identity(BaseModel):
+    features: dict[str, str] = Field(default_factory=dict)
+
+
+class _Finished(BaseModel):
+    """What a record says of cost. All else in it, a tenth of a megabyte of samples, is passed over."""
+
+    run_id: str = ""
+    usage: _Usage
+    identity: _Identity = _Identity()
+
+
+class _Attempt(BaseModel):
+    """What an attempt that did not finish says of cost."""
+
+    run_id: str = ""
+    call_id: str = ""
+    seconds: FiniteFloat
+    cost_usd: FiniteFloat
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
 def of_steps(home: Home, fingerprints: Iterable[str], *, run_id: str | None = None, with_needs: bool = False) -> Spent:
     """What these steps have cost; `run_id`: only what that run did; `with_needs`: also the features they read."""
     spent, waiting, seen = NOTHING, set(fingerprints), set[str]()
     while waiting:
         fingerprint = waiting.pop()
         seen.add(fingerprint)
-        record = _read(home, fingerprint)  # once: with its per-sample scores it is a tenth of a megabyte
+        record = _read(_Finished, home.record(fingerprint))
         spent = sum((one for run, one in _of_step(home, fingerprint, record) if run_id in (None, run)), spent)
         if with_needs and record is not None:
-            waiting |= set(record.get("identity", {}).get("features", {}).values()) - seen
+            waiting |= set(record.identity.features.values()) - seen
     return spent
 
 
@@ -51,45 +80,38 @@ def by_run(home: Home) -> dict[str, Spent]:
     """Run id -> all that the run has cost."""
     found: dict[str, Spent] = defaultdict(Spent)
     for folder in home.steps.glob("*"):
-        for run_id, spent in _of_step(home, folder.name, _read(home, folder.name)):
+        for run_id, spent in _of_step(home, folder.name, _read(_Finished, home.record(folder.name))):
             found[run_id] += spent
     return dict(found)
 
 
 def of_call(home: Home, fingerprint: str, call_id: str) -> float:
     """Dollars of the attempts at a step that a call made in vain."""
-    return sum(
-        float(attempt["cost_usd"]) for attempt in _failed(home, fingerprint) if attempt.get("call_id") == call_id
-    )
+    return sum(attempt.cost_usd for attempt in _failed(home, fingerprint) if attempt.call_id == call_id)
 
 
-def _of_step(home: Home, fingerprint: str, record: dict[str, Any] | None) -> Iterator[tuple[str, Spent]]:
+def _of_step(home: Home, fingerprint: str, record: _Finished | None) -> Iterator[tuple[str, Spent]]:
     """(run id, what it spent) of the record and of every failed attempt. What cannot be read is passed over:
     `results verify` names it."""
     if record is not None:
-        usage = record["usage"]
-        yield record.get("run_id", ""), Spent(seconds=usage["seconds"], cost_usd=usage["cost_usd"])
+        yield record.run_id, Spent(seconds=record.usage.seconds, cost_usd=record.usage.cost_usd)
     for attempt in _failed(home, fingerprint):
-        seconds, cost_usd = attempt["seconds"], attempt["cost_usd"]
+        seconds, cost_usd = attempt.seconds, attempt.cost_usd
         failed = Spent(
             seconds=seconds, cost_usd=cost_usd, failed_attempts=1, failed_seconds=seconds, failed_cost_usd=cost_usd
         )
-        yield attempt.get("run_id", ""), failed
+        yield attempt.run_id, failed
 
 
-def _read(home: Home, fingerprint: str) -> dict[str, Any] | None:
+def _failed(home: Home, fingerprint: str) -> Iterator[_Attempt]:
+    for path in sorted((home.step(fingerprint) / "attempts").glob("*/attempt.json")):
+        attempt = _read(_Attempt, path)
+        if attempt is not None:
+            yield attempt
+
+
+def _read(model: type[_Model], path: Path) -> _Model | None:
     try:
-        record = read_json(home.record(fingerprint))
+        return model.model_validate_json(path.read_bytes())
     except (FileNotFoundError, ValueError):
         return None
-    return record if isinstance(record, dict) and "usage" in record else None
-
-
-def _failed(home: Home, fingerprint: str) -> Iterator[dict[str, Any]]:
-    for path in sorted((home.step(fingerprint) / "attempts").glob("*/attempt.json")):
-        try:
-            attempt = read_json(path)
-        except ValueError:
-            continue
-        if isinstance(attempt, dict) and "cost_usd" in attempt:
-            yield attempt

@@ -26,6 +26,7 @@ from foresight.results import document, gates, runs, view
 from foresight.results.assessment import DECIDING, changed_since
 from foresight.results.record import Record, read_record
 from foresight.results.runs import Run
+from foresight.yaml_text import parse_yaml
 
 AGAIN = "Run the experiment again: this step alone is recomputed."
 REBUILD = "Run the experiment again to have it rewritten from the records; nothing is recomputed for that."
@@ -209,7 +210,7 @@ def _view(home: Home, folder: Path, built: document.Document | None, intact: boo
     if not path.is_file():
         return
     try:
-        content = yaml.safe_load(path.read_text())
+        content = parse_yaml(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         yield _problem(home, path, f"not YAML: {str(error).splitlines()[0]}", REBUILD)
         return

@@ -25,8 +25,8 @@ from foresight.home import Home
 from foresight.results import document, runs
 from foresight.results.document import Document
 from foresight.results.runs import Run
+from foresight.yaml_text import parse_yaml
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a tenth of the time
 HEADER = "# A view of the records: an edit is overwritten, and `foresight results verify` finds it.\n"
 
 
@@ -52,13 +52,13 @@ def build(home: Home, experiment_id: str) -> Document | None:
 def read(home: Home, experiment_id: str) -> dict[str, Any] | None:
     """The results.yaml as it lies there, or None."""
     path = home.results / experiment_id / "results.yaml"
-    return yaml.load(path.read_text(), _Loader) if path.is_file() else None
+    return parse_yaml(path.read_text()) if path.is_file() else None
 
 
 def read_run(home: Home, experiment_id: str, run_id: str) -> dict[str, Any] | None:
     """The results.yaml of one run as it lies there, or None."""
     path = runs.folder(home, experiment_id, run_id) / "results.yaml"
-    return yaml.load(path.read_text(), _Loader) if path.is_file() else None
+    return parse_yaml(path.read_text()) if path.is_file() else None
 
 
 def dump(content: Mapping[str, Any]) -> str:

@@ -110,7 +110,7 @@ def test_a_refresh_that_fails_keeps_what_there_was(home, monkeypatch):
         ("user_error", "exception", "it is wrong. because. do this.", False),
         ("exit", "exception", "SystemExit: 3", False),
         ("unknown", "exception", "KeyError", False),
-        ("not_finite", "invalid_output", "metrics.score.*not a finite number", False),
+        ("not_finite", "invalid_output", "metrics.score.*a finite number", False),
         ("nothing", "invalid_output", "returned NoneType, not a StepOutput", False),
         ("bad_finding", "invalid_output", "template", False),
         ("liar", "invalid_output", "changed after it was saved", False),

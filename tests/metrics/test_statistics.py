@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
+from foresight.files import sha256_bytes
 from foresight.metrics.statistics import (
     Insufficient,
     Interval,
@@ -157,6 +159,20 @@ def test_the_interval_is_the_same_every_time_in_any_order_and_moves_with_the_sco
     assert isinstance(moved, Interval)
     assert (again.low, again.high) == pytest.approx((first.low, first.high), abs=1e-12)
     assert (moved.low - 0.37, moved.high - 0.37) == pytest.approx((first.low, first.high), abs=1e-9)
+
+
+@pytest.mark.parametrize("n", [10, 30, 300])
+def test_the_ends_are_those_of_scipy(n):
+    """The same draws through `scipy.stats.bootstrap`, which takes a second to import and draws anew for each metric."""
+    names = [f"source-{index:03}" for index in range(n)]
+    drawn = np.random.default_rng(9).exponential(size=(3, n))
+    for scores in np.round(drawn * 2**20) / 2**20:  # sums are exact, so that what ties here ties there
+        found = mean_interval([(scores, names)])
+        widened = stats.norm.cdf(math.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1))
+        draws = np.random.default_rng(int(sha256_bytes("\n".join(names))[:16], 16))
+        ends = stats.bootstrap((scores,), np.mean, confidence_level=2 * widened - 1, method="BCa", rng=draws, batch=500)
+        assert isinstance(found, Interval)
+        assert (found.low, found.high) == pytest.approx(tuple(ends.confidence_interval), rel=1e-7)
 
 
 def test_skewed_scores_get_a_skewed_interval():
