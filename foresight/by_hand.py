@@ -20,6 +20,7 @@ from foresight.compute.causes import trouble_of
 from foresight.compute.planner import criteria_of
 from foresight.compute.publish import publish
 from foresight.compute.step import Step
+from foresight.compute.threads import one_thread
 from foresight.compute.usage import Meter
 from foresight.data.manifest import DataSpec
 from foresight.errors import UserError
@@ -132,7 +133,8 @@ def _run_one(
     )
     meter = Meter("cpu", 0.0)
     try:
-        output = runner.run_handler(handler, _assignment(sub, profile, seed), workbench)
+        with one_thread():
+            output = runner.run_handler(handler, _assignment(sub, profile, seed), workbench)
         publish(home, step, attempt, output, meter.lap())
     except BaseException as error:  # the boundary: however a handler ends, its attempt says so
         trouble = trouble_of(error, home.root)

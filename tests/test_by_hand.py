@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 import yaml
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from foresight.errors import UserError
 from foresight.home import Home
@@ -177,3 +179,21 @@ def test_a_run_that_makes_no_sense_is_refused_before_it_starts(home, experiment,
 def test_a_handler_is_a_function(home):
     with pytest.raises(UserError, match="Pass the function itself"):
         ExperimentRunner(C1, home=home).register_handler("e1_1", {"metrics": {}})
+
+
+def test_a_handler_has_one_thread_as_in_a_worker_and_the_notebook_its_own_again(home):
+    seen = []
+
+    def handler(runner):
+        seen.extend(pool["num_threads"] for pool in threadpool_info())
+        seen.append(int(os.environ["OMP_NUM_THREADS"]))
+        return {"finding": "Found.", "metrics": {"lpips": 0.3}, "artifacts": []}
+
+    runner = ExperimentRunner(C1, home=home)
+    runner.register_handler("e1_2", handler)
+    with threadpool_limits(2):
+        own = [pool["num_threads"] for pool in threadpool_info()]
+        assert 2 in own
+        runner.run_all()
+        assert [pool["num_threads"] for pool in threadpool_info()] == own
+    assert set(seen) == {1}

@@ -11,6 +11,7 @@ from foresight.compute import planner
 from foresight.compute.backend import Call
 from foresight.compute.request import Job
 from foresight.compute.run_step import run_call, steps_to_json
+from foresight.compute.threads import one_thread
 from foresight.compute.tracking import Tracker
 from foresight.home import Home
 from foresight.results import runs, view
@@ -86,8 +87,9 @@ def run_in_process(job: Job, home: Home) -> tuple[dict[str, dict[str, Any]], tup
     else:
         plan, calls = (_fetched if job.request.compute == "modal" else _prepared)(job, home, run_id)
         tracker.begin(plan)
-        for call in calls:
-            failed += _run(call, home, run_id, tracker)
+        with one_thread():
+            for call in calls:
+                failed += _run(call, home, run_id, tracker)
     tracker.finish("failed" if failed else "completed")
     return tracker.documents(), tuple(failed)
 

@@ -35,6 +35,7 @@ from foresight.compute.process import Process
 from foresight.compute.run_step import steps_to_json
 from foresight.compute.settlement import journal_of, outcomes, overdue, settle
 from foresight.compute.slots import Slots
+from foresight.compute.threads import ONE_THREAD
 from foresight.errors import StepFailed
 from foresight.home import Home
 
@@ -65,11 +66,7 @@ LIGHT_PRELOAD = ("foresight.compute.worker", "numpy")
 """For a job that needs no model, such as a plan of one's own whose handlers only count."""
 
 ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",  # slots, not threads, share out the processors
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "NUMEXPR_NUM_THREADS": "1",
-    "VECLIB_MAXIMUM_THREADS": "1",
+    **ONE_THREAD,  # slots, not threads, share out the processors
     "TOKENIZERS_PARALLELISM": "false",
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # looking for a GPU must not start CUDA in the server: no fork survives it
     "MPLBACKEND": "agg",
