@@ -87,6 +87,7 @@ def main() -> None:
     # An editable install leads to the checkout without sys.path.
     sys.meta_path[:] = [finder for finder in sys.meta_path if not finder.__module__.startswith("__editable__")]
     sys.pycache_prefix = spec["environment"]["PYTHONPYCACHEPREFIX"]
+    sys.dont_write_bytecode = False  # whoever runs the tests may not want it beside the sources; here it is the plane's
     sys.argv = [ENTRYPOINT]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a plane started in the background ignores it
     runpy.run_module(ENTRYPOINT, run_name="__main__", alter_sys=True)
