@@ -43,7 +43,7 @@ COLOURS = {
 }
 VERDICTS = ("met", "marginal", "not met", "not measured")
 BETTER = {"higher": "≥", "lower": "≤"}
-NAME_WIDTH = 13  # of a criterion, so that a verdict is whole at 82 columns; at 80 the longest is cut in two
+NAME_WIDTH = 13  # of a criterion
 
 
 def experiment(
@@ -77,24 +77,28 @@ def sub_experiments(content: Mapping[str, Any]) -> Table:
 
 def criteria(content: Mapping[str, Any]) -> Table:
     """Each criterion with its value, interval, thresholds, best trivial baseline, and verdict."""
+    judged = content.get("criteria", [])
+    names = [_folded(one["name"] + (f", {one['unit']}" if one.get("unit") else "")) for one in judged]
+    counts = [f"{one['n']}/{one['seeds']}" if one.get("seeds") else "–" for one in judged]
     table = _empty()
-    table.add_column("criterion", overflow="fold", min_width=9)
+    longest = max((len(one["verdict"]) for one in judged), default=0)
+    most = NAME_WIDTH - max(longest - len("marginal"), 0)  # at 80 columns
+    table.add_column("criterion", overflow="fold", width=min(max(_widest(names), 9), most))
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("95 % interval", no_wrap=True)
     table.add_column("accept (aim)", no_wrap=True)
     table.add_column("best baseline", overflow="fold", min_width=8)
-    table.add_column("n/seeds", justify="right", no_wrap=True)
+    table.add_column("n / seeds", justify="right", width=max(_widest(counts), 5))
     table.add_column("verdict", no_wrap=True)
-    for one in content.get("criteria", []):
-        unit_of = f", {one['unit']}" if one.get("unit") else ""
+    for name, count, one in zip(names, counts, judged, strict=True):
         aim = f" ({number(one['target'])})" if "target" in one else ""
         table.add_row(
-            Text(_folded(one["name"] + unit_of)),
+            Text(name),
             Text("–" if one["value"] is None else number(one["value"])),
             Text(_interval(one.get("interval"))),
             Text(f"{BETTER[one['direction']]} {number(one['acceptable'])}{aim}"),
             Text(_baseline(one.get("baseline"))),
-            Text(f"{one['n']}/{one['seeds']}" if one.get("seeds") else "–"),
+            Text(count),
             _coloured(one["verdict"]),
         )
     return table
@@ -252,6 +256,10 @@ def _folded(name: str) -> str:
             lines.append("")
         lines[-1] += part
     return "\n".join(lines)
+
+
+def _widest(names: Sequence[str]) -> int:
+    return max((len(line) for name in names for line in name.split("\n")), default=0)
 
 
 def _coloured(word: str) -> Text:
