@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from foresight.data.dataset import Dataset
     from foresight.data.splits import Split
     from foresight.features.store import FeatureArray
+    from foresight.probes.training import Epoch
     from foresight.results.record import StepOutput
 
 Handler = Callable[["ExperimentRunner"], Mapping[str, Any]]
@@ -159,6 +160,15 @@ class ExperimentRunner:
         """
         self._workbench.log(metrics, step)
 
+    def loss_curve(self, name: str) -> Callable[[Epoch], None]:
+        """The `watch` of a trainer: `<name>/train/loss` and `<name>/validation/loss` over epochs, logged live."""
+
+        def watch(epoch: Epoch) -> None:
+            losses = {f"{name}/train/loss": epoch.train_loss, f"{name}/validation/loss": epoch.validation_loss}
+            self.log_metrics(losses, step=epoch.number)
+
+        return watch
+
     def log_samples(
         self,
         metric: str,
@@ -171,12 +181,15 @@ class ExperimentRunner:
     ) -> float:
         """The score of each sample: [n] numbers, with the source of each and trivial baselines on the same samples.
 
-        This is what intervals are computed from. Returns the mean, which becomes the metric of that name.
+        This is what intervals are computed from. Returns the mean, which becomes the metric of that name and is logged
+        at once.
         """
         beside = {**({} if baseline is None else {"baseline": baseline}), **(baselines or {})}
         entry = output.samples(metric, scores, groups=groups, baselines=beside, higher_is_better=higher_is_better)
         self._workbench.log_samples(entry)
-        return float(np.mean(entry.scores))
+        mean = float(np.mean(entry.scores))
+        self._workbench.log({metric: mean}, None)
+        return mean
 
     def progress(self, fraction: float, text: str) -> None:
         """Say how far the handler is, 0..1, and with what."""

@@ -16,6 +16,7 @@ from foresight.data.manifest import DataSpec
 from foresight.errors import StepFailed, UserError
 from foresight.home import Home
 from foresight.output import InvalidOutput
+from foresight.probes.training import Epoch
 from foresight.results.record import StepOutput
 from foresight.runner import ExperimentRunner, execute
 from foresight.workbench import METRICS_FILE, Artifacts, Assignment, Workbench
@@ -187,6 +188,19 @@ def test_a_curve_never_goes_back(run, bench):
     with pytest.raises(InvalidOutput, match="'pre/loss' was logged at step 10 and now at step 10"):
         run(handler)
     assert len((bench.folder / METRICS_FILE).read_text().splitlines()) == 2
+
+
+def test_a_training_leaves_its_loss_as_a_curve(run, bench):
+    def handler(runner):
+        watch = runner.loss_curve("head")
+        for number in (0, 5):
+            watch(Epoch(number, 5, train_loss=1.0 - 0.1 * number, validation_loss=1.0))
+        return {"finding": "Trained.", "metrics": {}}
+
+    run(handler)
+    lines = [json.loads(line) for line in (bench.folder / METRICS_FILE).read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 5]
+    assert lines[1]["metrics"] == {"head/train/loss": 0.5, "head/validation/loss": 1.0}
 
 
 @pytest.mark.parametrize("value", [math.nan, "0.3", True, [1.0]])

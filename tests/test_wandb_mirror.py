@@ -26,12 +26,15 @@ from foresight.home import Home
 from foresight.results.record import read_record
 
 CURVES = '''
+from foresight.probes.training import Epoch
+
 def curves(runner):
-    """Two curves with steps of their own, and a number without one."""
+    """Curves with steps of their own, and a number without one."""
     for step in range(4):
         runner.log_metrics({"warm_up": 1.0 / (step + 1)}, step=step * 10)
-    for step in range(3):
-        runner.log_metrics({"loss": 0.5 - 0.1 * step}, step=step)
+    watch = runner.loss_curve("head")
+    for number, loss in enumerate((0.5, 0.4, 0.3)):
+        watch(Epoch(number, 2, train_loss=loss, validation_loss=loss + 0.1))
     runner.log_metrics({"seen": 12.0})
     picture = bytes.fromhex(
         "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63606060000000040001f61738"
@@ -119,8 +122,9 @@ def test_a_seed_becomes_a_run_with_its_settings_curves_pictures_and_findings(toy
     assert (shown.config["seed"], shown.config["profile"], shown.config["sub_experiment"]) == (0, "tiny", "t_b")
     assert (shown.config["prefect"], shown.config["modal"]) == ("http://prefect/run", "https://modal/fc-1")
     assert shown.config["fingerprint"] == step.fingerprint
-    curve = [(row["log_metrics/step"], row["loss"]) for row in shown.history if "loss" in row]
+    curve = [(row["log_metrics/step"], row["head/train/loss"]) for row in shown.history if "head/train/loss" in row]
     assert curve == [(0, 0.5), (1, 0.4), (2, 0.3)]
+    assert [row["head/validation/loss"] for row in shown.history if "head/validation/loss" in row] == [0.6, 0.5, 0.4]
     assert [row["log_metrics/step"] for row in shown.history if "warm_up" in row] == [0, 10, 20, 30]
     assert [row["seen"] for row in shown.history if "seen" in row] == [12.0]
     counter = [row["_step"] for row in shown.history]
@@ -197,7 +201,7 @@ def test_on_a_bad_day_it_says_so_once_and_keeps_everything_here(toy, day: str, s
     assert len(trouble) == 1, said
     assert says in trouble[0]
     assert "wandb sync" in said[-1]
-    assert len(mirrored.on_disk().history) == 4 + 3 + 1 + 1
+    assert len(mirrored.on_disk().history) == 4 + 3 + 1 + 1 + 1
     assert mirrored.on_disk().summary["finding"] == "accuracy 0.85"
 
 

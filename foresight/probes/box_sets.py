@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss
 
 from foresight.probes.linear import Standardiser, fit_ridge
-from foresight.probes.training import Progress, TrainingHistory, parameter_count, predict, seeded, train
+from foresight.probes.training import TrainingHistory, Watch, parameter_count, predict, seeded, train
 
 View = Literal["tokens", "pooled", "pooled_linear"]
 
@@ -160,7 +160,7 @@ def fit_box_set_probe(
     batch_size: int = 32,
     weight_decay: float = 0.0,
     device: str = "cpu",
-    progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> BoxSetProbe:
     """H5 on the token grid (`tokens`, a map of `parts` x `parts` a token), H3 (`pooled`) or H4 (`pooled_linear`).
 
@@ -189,7 +189,7 @@ def fit_box_set_probe(
         batch_size=batch_size,
         weight_decay=weight_decay,
         device=device,
-        progress=progress,
+        watch=watch,
     )
     return BoxSetProbe(head, standardiser, history, device)
 

@@ -27,7 +27,7 @@ from torchvision.ops import generalized_box_iou_loss
 
 from foresight.metrics.spatial import box_iou
 from foresight.probes.linear import Standardiser, fit_ridge
-from foresight.probes.training import Progress, TrainingHistory, parameter_count, predict, seeded, train
+from foresight.probes.training import TrainingHistory, Watch, parameter_count, predict, seeded, train
 
 _CORNER = 20.0  # how sharply a gate bends at 0 and 1
 
@@ -126,7 +126,7 @@ def fit_box_probe(
     batch_size: int = 32,
     weight_decay: float = 0.0,
     device: str = "cpu",
-    progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> BoxProbe:
     """H5 on the token grid (`view="tokens"`: hidden 64, lr 5e-3) or H3 on its mean (`"pooled"`: hidden 512, lr 1e-3).
 
@@ -154,7 +154,7 @@ def fit_box_probe(
         batch_size=batch_size,
         weight_decay=weight_decay,
         device=device,
-        progress=progress,
+        watch=watch,
     )
     return BoxProbe(head, standardiser, history, device)
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from foresight.probes.linear import Standardiser
 from foresight.probes.pixels import fit_pixel_probe
-from foresight.probes.training import Progress, TrainingHistory, parameter_count, predict, seeded, train
+from foresight.probes.training import TrainingHistory, Watch, parameter_count, predict, seeded, train
 
 _SCALES = (2, 4, 8)
 _COARSE = 0.1
@@ -82,7 +82,7 @@ def fit_decoder(
     batch_size: int = 16,
     weight_decay: float = 0.01,
     device: str = "cpu",
-    progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> DecoderProbe:
     """Standardised with train's statistics; validation chooses the ridge penalty and stops the training.
 
@@ -107,7 +107,7 @@ def fit_decoder(
         batch_size=batch_size,
         weight_decay=weight_decay,
         device=device,
-        progress=progress,
+        watch=watch,
     )
     return DecoderProbe(decoder, standardiser, history, device)
 

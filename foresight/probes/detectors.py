@@ -31,7 +31,7 @@ from foresight.data.objects import Objects
 from foresight.metrics.detection import MOST_DETECTIONS, Detections
 from foresight.probes.box_sets import match
 from foresight.probes.linear import Standardiser
-from foresight.probes.training import Progress, TrainingHistory, parameter_count, predict, seeded, train
+from foresight.probes.training import TrainingHistory, Watch, parameter_count, predict, seeded, train
 
 Kind = Literal["dense", "transformer"]
 
@@ -252,7 +252,7 @@ def fit_detector(
     batch_size: int = 16,
     weight_decay: float = 0.01,
     device: str = "cpu",
-    progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> DetectionProbe:
     """H7 (`transformer`: hidden 256, lr 1e-4, gradients clipped at .1) or the dense head (`dense`: hidden 32, lr 5e-3).
 
@@ -282,7 +282,7 @@ def fit_detector(
         weight_decay=weight_decay,
         largest_gradient=None if kind == "dense" else 0.1,
         device=device,
-        progress=progress,
+        watch=watch,
     )
     return DetectionProbe(head, standardiser, ids, history, device)
 

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from foresight.metrics.threads import single_thread
 from foresight.probes.linear import RidgeProbe, Standardiser, fit_ridge
-from foresight.probes.training import Progress, TrainingHistory, parameter_count, predict, seeded, train
+from foresight.probes.training import TrainingHistory, Watch, parameter_count, predict, seeded, train
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def fit_latent_probe(
     batch_size: int = 16,
     weight_decay: float = 0.0,
     device: str = "cpu",
-    progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> LatentProbe:
     """Fit by squared error on standardised latents; `linear=False` leaves attention alone with the mean latent.
 
@@ -214,7 +214,7 @@ def fit_latent_probe(
         batch_size=batch_size,
         weight_decay=weight_decay,
         device=device,
-        progress=progress,
+        watch=watch,
     )
     return LatentProbe(mean, scale, base, adapter, standardiser, history, device)
 

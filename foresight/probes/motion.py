@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from foresight.probes.projection import Projection, fit_projection
-from foresight.probes.training import Progress, TrainingHistory, parameter_count, predict, seeded, train
+from foresight.probes.training import TrainingHistory, Watch, parameter_count, predict, seeded, train
 
 _NEIGHBOURS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))  # rows, columns from a token to its place a step later
 _APPEARANCE = 8  # channels of what is seen of the mean over time
@@ -109,7 +109,7 @@ def fit_motion_probe(
     batch_size: int = 32,
     weight_decay: float = 0.05,
     device: str = "cpu",
-    progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> MotionProbe:
     """Cross-entropy, stopped by validation. About 1 s for 240 clips of 4 x 4 x 4 tokens on one core."""
     classes = np.unique(np.concatenate([labels_train, labels_val]))
@@ -127,6 +127,6 @@ def fit_motion_probe(
         batch_size=batch_size,
         weight_decay=weight_decay,
         device=device,
-        progress=progress,
+        watch=watch,
     )
     return MotionProbe(head, classes, history, device)

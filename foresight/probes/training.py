@@ -22,7 +22,21 @@ from foresight.errors import StepFailed
 from foresight.metrics.threads import single_thread
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-Progress = Callable[[float, str], None]
+POINTS = 30
+"""How many epochs of a training are shown, evenly, beside the first and the last: a curve needs no more."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """How far a training is; number 0 is the untrained module."""
+
+    number: int
+    of: int
+    train_loss: float
+    validation_loss: float
+
+
+Watch = Callable[[Epoch], None]
 
 
 @dataclass(frozen=True)
@@ -53,13 +67,13 @@ def train(
     weight_decay: float = 0.0,
     largest_gradient: float | None = None,
     device: str = "cpu",
-    progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> TrainingHistory:
     """Fit `module(inputs) -> predictions` in place to (inputs, targets), first axis N; the best weights stay in it.
 
     `loss(predictions, targets)` is the mean over the batch. Stops after `patience` epochs without a better validation
-    loss. `largest_gradient` bounds the norm of all gradients. Raises `StepFailed` when a loss is not a finite number: a
-    diverged probe is no measurement.
+    loss. `largest_gradient` bounds the norm of all gradients. `watch` is called with `POINTS` of the epochs, when they
+    end. Raises `StepFailed` when a loss is not a finite number: a diverged probe is no measurement.
     """
     for name, (inputs, targets) in {"training": train_arrays, "validation": validation_arrays}.items():
         if len(inputs) != len(targets) or not len(inputs):
@@ -72,6 +86,8 @@ def train(
         train_loss = [_evaluate(module, loss, train_arrays, batch_size, device)]
         validation_loss = [_evaluate(module, loss, validation_arrays, batch_size, device)]
         best_epoch, best_weights = 0, _copy_of_weights(module)
+        if watch:
+            watch(Epoch(0, epochs, train_loss[0], validation_loss[0]))
         for epoch in range(1, epochs + 1):
             module.train()
             total = 0.0
@@ -89,9 +105,10 @@ def train(
             )
             if validation_loss[-1] < validation_loss[best_epoch]:
                 best_epoch, best_weights = epoch, _copy_of_weights(module)
-            if progress:
-                progress(epoch / epochs, f"epoch {epoch}: validation loss {validation_loss[-1]:.4g}")
-            if epoch - best_epoch >= patience:
+            over = epoch == epochs or epoch - best_epoch >= patience
+            if watch and (over or epoch % math.ceil(epochs / POINTS) == 0):
+                watch(Epoch(epoch, epochs, train_loss[-1], validation_loss[-1]))
+            if over:
                 break
     module.load_state_dict(best_weights)
     module.eval()

@@ -7,6 +7,7 @@ they would have seen are written by the test.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ from foresight.plan.loader import load_plan
 from foresight.probes.pixels import patchify
 from foresight.results.record import Samples, StepOutput
 from foresight.runner import execute
+from foresight.workbench import METRICS_FILE
 
 HEIGHT, WIDTH = 64, 96
 GRID_X2, GRID_X3 = (8, 12), (4, 6)
@@ -150,6 +152,24 @@ class World:
         for artifact in made.artifacts:
             assert (self.home.root / artifact.path).stat().st_size == artifact.size_bytes
         return made
+
+    def curves(self, handler: str) -> dict[str, list[int]]:
+        """Name -> steps, of what the handler logged when it ran last, beside single scores."""
+        attempt = self.home.step(handler) / "attempts" / str(self.attempts)
+        found: dict[str, list[int]] = {}
+        for line in (attempt / METRICS_FILE).read_text().splitlines():
+            entry = json.loads(line)
+            for name in entry["metrics"] if entry["step"] is not None else ():
+                found.setdefault(name, []).append(entry["step"])
+        return found
+
+    def trained(self, handler: str) -> set[str]:
+        """What the handler trained when it ran last, by its loss curves."""
+        curves, suffix = self.curves(handler), "/validation/loss"
+        names = {name.removesuffix(suffix) for name in curves if name.endswith(suffix)}
+        assert all(len(curves[f"{name}{suffix}"]) > 1 for name in names)
+        assert all(curves[f"{name}/train/loss"] == curves[f"{name}{suffix}"] for name in names)
+        return names
 
 
 def samples(made: StepOutput, metric: str) -> Samples:

@@ -30,6 +30,11 @@ RUNS = {
         {"width": 1024, "capacity": [2, 8, 4096], "merge": [1, 2, 4], "pictures": [8, 16, 5000]},
     ),
 }
+TRAINED = {
+    "e1_2": {"global_probe"},
+    "e1_4": {f"{view}_{point}" for view in ("tokens", "pooled") for point in ("x2", "x3", "x4_28")},
+    "e1_5": {"adapter"},
+}
 
 
 def random_features(world: World, need: str) -> np.ndarray:
@@ -52,6 +57,11 @@ def test_a_handler_runs_on_other_widths_and_grids(world, handler):
     assert finding(made).endswith(".")
     assert all(math.isfinite(value) for value in made.metrics.values())
     assert made.artifacts
+    assert {name for name in world.trained(handler) if not name.startswith("permuted")} == TRAINED.get(handler, set())
+    if handler == "e1_1":
+        curves = {name: steps for name, steps in world.curves(handler).items() if name.endswith("/silhouette")}
+        assert curves
+        assert all(steps == [0, 1, 2] for steps in curves.values()), "one a point"
     # every held-out picture is scored, by its own source, beside what needs no features
     tested = [world.dataset.groups[index] for index in world.split(seed=2).test]
     assert made.samples

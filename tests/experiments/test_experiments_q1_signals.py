@@ -198,6 +198,7 @@ def test_eq1_1_and_eq1_2_find_the_clusters_that_are_there(world):
     clustered, plain = turned(np.hstack([apart, code(world, 21)]), 24), code(world, 24, seed=1)
     world.plant({"vlm:X3": tokens(plain, GRID_X3), VLM: tokens(clustered, GRID_X3)})
     made = world.run("eq1_1")
+    assert set(world.curves("eq1_1")) == {"by_point/silhouette", "by_point/knn_accuracy"}
     assert made.metrics["silhouette_score"] > 0.4
     assert made.metrics["knn_accuracy"] == 1
     assert abs(made.metrics["silhouette_score_x3"]) < 0.1

@@ -16,6 +16,7 @@ from foresight.errors import UserError
 from foresight.features.store import FeatureWriter
 from foresight.home import Home
 from foresight.runner import execute
+from foresight.workbench import METRICS_FILE
 
 GRID, WIDTH = (5, 7), 12  # not square, and not the tiny profile's
 LATENTS = (4, 3, 6)
@@ -89,6 +90,9 @@ class Clips:
             StepContext(self.home, attempt, attempt / "artifacts", "cpu", lambda part, text: progress.append(part)),
         )
         assert progress == sorted(progress)
+        logged = (attempt / METRICS_FILE).read_text()
+        for trained in (*(f"{task}_x3" for task in ("direction", "speed", "order")), "order_frozen", "order_permuted"):
+            assert f'"{trained}/validation/loss"' in logged
         return made, made.finding_template.format(**made.metrics)
 
 

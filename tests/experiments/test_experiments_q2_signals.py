@@ -55,6 +55,7 @@ def test_e_q2_1_reads_boxes_positions_and_classes_that_are_there(many):
     tokens = np.concatenate([*says, many.noise(GRID_X2, 4)], -1)
     many.plant({"vlm:X2": tokens, "vlm:X3": many.noise(GRID_X3, 20)})
     made = many.run("e_q2_1", config={"map": 16, "head": {"epochs": 12, "patience": 12}}, stand_ins=True)
+    assert many.trained("e_q2_1") == {"tokens", "one_width", "pooled", "pooled_linear", "permuted"}
     assert made.metrics["bbox_iou"] > 0.85
     assert made.metrics["spurious_boxes"] < 0.2, "one or two are claimed, as there are"
     assert made.metrics["position_accuracy"] > 0.85
@@ -98,6 +99,7 @@ def test_e_q2_2_measures_the_drop_that_is_there(objects):
     coarse = np.concatenate([covered(objects, GRID_X3, 1), objects.noise(GRID_X3, 31)], -1)
     objects.plant({"vlm:X2": pre, "vlm:X3": coarse})
     made = objects.run("e_q2_2", config=BOXES)
+    assert objects.trained("e_q2_2") == {"tokens", "pre_own", "pre", "post", "pooled_linear", "permuted"}
     assert made.metrics["bbox_iou_pre_own"] > 0.8
     assert made.metrics["bbox_iou_pre"] > 0.7
     assert made.metrics["bbox_iou"] < made.metrics["bbox_iou_pre_own"] - 0.1
@@ -154,6 +156,7 @@ def test_e_q2_3_finds_the_layer_where_boxes_are_lost(objects):
     known = knows(objects, GRID_X3, PARTS, 4)
     objects.plant({"vlm:X3": known, "vlm:X4.1": known[..., ::-1].copy(), "vlm:X4.last": objects.noise(GRID_X3, 20)})
     made = objects.run("e_q2_3", config=BOXES, stand_ins=True)
+    assert objects.trained("e_q2_3") == {"x3", "x4_1", "x4_last", "permuted"}
     assert made.metrics["bbox_iou_x3"] > 0.8
     assert made.metrics["bbox_iou_x4_1"] > 0.8
     assert made.metrics["bbox_iou_x4_last"] < made.metrics["typical_boxes_iou"] + 0.1
@@ -176,6 +179,7 @@ def test_e_q2_4_finds_what_is_there_and_blames_the_tokens_and_not_the_head(objec
         }
     )
     made = objects.run("e_q2_4", config=DETECTOR)
+    assert objects.trained("e_q2_4") == {"mAP", "mAP_x2", "mAP_x3", "mAP_x7"}
     assert made.metrics["mAP"] > 0.8
     assert made.metrics["mAP_x7"] > 0.7
     assert made.metrics["mAP_x2"] < made.metrics["class_prior_ap_50"] + 0.15
@@ -192,6 +196,7 @@ def test_e_q2_4_finds_what_is_there_and_blames_the_tokens_and_not_the_head(objec
 def test_e_q2_5_tells_kept_detail_from_lost(objects):
     objects.plant({"vlm:X3": objects.pixels(GRID_X3), "vlm:X2": objects.noise(GRID_X2, 12)})
     made = objects.run("e_q2_5", config={**QUICK, "decoder": {"epochs": 2, "hidden": 16}})
+    assert objects.trained("e_q2_5") == {"decoder_x2", "decoder_x3", "boxes_x2", "boxes_x3"}
     assert made.metrics["lpips"] < 0.05
     assert made.metrics["edge_f1"] > 0.9
     assert made.metrics["gram_distance"] < 0.1

@@ -109,11 +109,23 @@ def test_every_sample_is_seen_once_an_epoch_in_an_order_of_the_seed():
     assert list(first) != list(range(10))
 
 
-def test_progress_is_told():
-    told = []
-    train(network(), mse_loss, TRAIN, VAL, seed=0, epochs=3, progress=lambda share, text: told.append((share, text)))
-    assert [share for share, _ in told] == [1 / 3, 2 / 3, 1]
-    assert "epoch 3: validation loss" in told[-1][1]
+def test_a_training_can_be_watched_from_before_its_first_epoch_to_its_last_and_is_not_changed_by_it():
+    seen = []
+    watched, alone = network(), network()
+    history = train(watched, mse_loss, TRAIN, VAL, seed=0, epochs=100, patience=100, watch=seen.append)
+    assert [epoch.number for epoch in seen] == [*range(0, 100, 4), 100], "some thirty, evenly"
+    assert {epoch.of for epoch in seen} == {100}
+    assert [epoch.train_loss for epoch in seen] == history.train_loss[::4]
+    assert [epoch.validation_loss for epoch in seen] == history.validation_loss[::4]
+    assert train(alone, mse_loss, TRAIN, VAL, seed=0, epochs=100, patience=100) == history
+
+
+def test_the_epoch_that_stops_a_training_is_watched():
+    seen = []
+    history = train(network(), mse_loss, TRAIN, VAL, seed=0, epochs=1000, patience=3, lr=0.3, watch=seen.append)
+    assert history.stopped_early
+    assert seen[-1].number == len(history.validation_loss) - 1
+    assert seen[-1].validation_loss == history.validation_loss[-1]
 
 
 def test_features_may_be_half_precision_on_disk():

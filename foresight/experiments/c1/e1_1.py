@@ -53,6 +53,8 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
             correct[point, name] = knn_correct(vectors, values, groups)
             metrics[_metric("silhouette", point, name)] = np.mean(silhouette(vectors, values))
             metrics[_metric("knn_accuracy", point, name)] = np.mean(correct[point, name])
+            by_point = {kind: metrics[_metric(kind, point, name)] for kind in ("silhouette", "knn_accuracy")}
+            runner.log_metrics({f"{name}/{kind}": value for kind, value in by_point.items()}, step=done)
         metrics[_metric("silhouette", point, "position")] = np.mean(silhouette(tokens[point], quarter))
         near = knn_correct(tokens[point], quarter, quarter_of)
         metrics[_metric("knn_accuracy", point, "position")] = np.mean(near)

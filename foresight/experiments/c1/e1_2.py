@@ -124,6 +124,7 @@ def _global_probe(
         (standardise(x_val), val_NHWC),
         seed=runner.seed,
         device=runner.device,
+        watch=runner.loss_curve("global_probe"),
         **settings,
     )
     return predict(head, standardise(x_test), device=runner.device), parameter_count(head), history

@@ -45,7 +45,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     probes, predicted = {}, {}
     for done, (need, view) in enumerate(arms):
         runner.progress(done / (len(arms) + 2), f"{view} head on {need}")
-        probes[need, view] = _fit(runner, need, view, boxes)
+        probes[need, view] = _fit(runner, f"{view}_{_name(need)}", need, view, boxes)
         predicted[need, view] = probes[need, view].predict(runner.features(need)[split.test])
 
     # Baselines: boxes that look at nothing, and the designated head where there is nothing to learn
@@ -124,7 +124,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     }
 
 
-def _fit(runner: ExperimentRunner, need: str, view: View, boxes: np.ndarray, **settings: Any) -> BoxProbe:
+def _fit(runner: ExperimentRunner, name: str, need: str, view: View, boxes: np.ndarray, **settings: Any) -> BoxProbe:
     split, features = runner.split(), runner.features(need)
     return fit_box_probe(
         features[split.train],
@@ -134,6 +134,7 @@ def _fit(runner: ExperimentRunner, need: str, view: View, boxes: np.ndarray, **s
         seed=runner.seed,
         view=view,
         device=runner.device,
+        watch=runner.loss_curve(name),
         **{**(PUBLISHED if view == "pooled" else runner.config.get("head", {})), **settings},
     )
 
@@ -143,11 +144,11 @@ def _fits_to_nothing(runner: ExperimentRunner, boxes: np.ndarray) -> list[np.nda
     split, rng = runner.split(), runner.rng
     test = runner.features(DESIGNATED[0])[split.test]
     predicted = []
-    for _ in range(DEALS):
+    for deal in range(DEALS):
         dealt = boxes.copy()
         for part in (split.train, split.val):
             dealt[part] = boxes[rng.permutation(part)]
-        predicted.append(_fit(runner, *DESIGNATED, dealt, patience=DEAL_PATIENCE).predict(test))
+        predicted.append(_fit(runner, f"permuted_{deal}", *DESIGNATED, dealt, patience=DEAL_PATIENCE).predict(test))
     return predicted
 
 

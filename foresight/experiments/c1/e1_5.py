@@ -27,6 +27,7 @@ from foresight.probes.latents import fit_latent_probe
 from foresight.probes.pixels import image_baselines
 
 if TYPE_CHECKING:
+    from foresight.probes.training import Epoch
     from foresight.runner import ExperimentRunner
 
 TOKENS, LATENTS = "vlm:X3", "vae:X6"
@@ -40,6 +41,13 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     tokens, latents = runner.features(TOKENS), runner.features(LATENTS)
 
     # Adapter: validation stops its training
+    curve = runner.loss_curve("adapter")
+
+    def watch(epoch: Epoch) -> None:
+        curve(epoch)
+        done = epoch.number / max(1, epoch.of)
+        runner.progress(0.6 * done, f"adapter, epoch {epoch.number}: validation loss {epoch.validation_loss:.4g}")
+
     probe = fit_latent_probe(
         tokens[split.train],
         latents[split.train],
@@ -47,7 +55,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         latents[split.val],
         seed=runner.seed,
         device=runner.device,
-        progress=lambda fraction, text: runner.progress(0.6 * fraction, f"adapter, {text}"),
+        watch=watch,
         **runner.config.get("adapter", {}),
     )
 

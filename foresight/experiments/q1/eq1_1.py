@@ -34,6 +34,8 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         if found is None:
             return {"finding": "Not measured: no two categories have five held-out pictures."}
         points[need] = found
+        reached = {"silhouette": np.mean(found.silhouette), "knn_accuracy": np.mean(found.correct)}
+        runner.log_metrics({f"by_point/{kind}": value for kind, value in reached.items()}, step=done)
 
     metrics: dict[str, float] = {}
     for need, found in points.items():

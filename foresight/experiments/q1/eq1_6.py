@@ -61,6 +61,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         means = {"recall": float(np.mean(_found(vlm, ltx, k))), "uniform": uniform_recall(n, k)}
         if held.labels is not None:
             means["same_category"] = float(np.mean(same_category_recall(ltx, held.labels, k)))
+        runner.log_metrics({f"by_neighbours/{name}": mean for name, mean in means.items()}, step=k)
         left_out = leave_one_out(vlm, ltx, held.labels, k)
         scores = {name: pseudo_values(mean, left_out[name]) for name, mean in means.items()}
         if k == DESIGNATED:

@@ -35,16 +35,16 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
 
     # Heads, and one that can learn nothing
     runner.progress(0.05, "box head on X2")
-    head = reading.fit_boxes(tokens)
+    head = reading.fit_boxes("tokens", tokens)
     found = {"tokens": head.predict(tokens["test"])}
     runner.progress(0.25, f"box head on X2, {width} a place of X3")
     alike = reading.alike(POINT, grid, width)
-    found["one_width"] = reading.fit_boxes(alike).predict(alike["test"])
+    found["one_width"] = reading.fit_boxes("one_width", alike).predict(alike["test"])
     for view in ("pooled", "pooled_linear"):
         runner.progress(0.4, f"published {view.replace('_', ' ')} head")
         found[view] = reading.fit_pooled(tokens, view).predict(tokens["test"])
     runner.progress(0.5, "the box head on boxes dealt out anew")
-    baselines = reading.box_baselines(reading.fit_boxes(tokens, dealt=True).predict(tokens["test"]))
+    baselines = reading.box_baselines(reading.fit_boxes("permuted", tokens, dealt=True).predict(tokens["test"]))
 
     # Scores
     iou = {view: reading.iou(boxes) for view, boxes in found.items()}

@@ -44,11 +44,11 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     found: dict[str, list[np.ndarray]] = {}
     for done, (name, values) in enumerate(arms.items()):
         runner.progress(0.05 + 0.15 * done, f"box head, {name}")
-        heads[name] = reading.fit_boxes(values)
+        heads[name] = reading.fit_boxes(name, values)
         found[name] = heads[name].predict(values["test"])
     runner.progress(0.65, "the box head on boxes dealt out anew")
     found["pooled_linear"] = reading.fit_pooled(tokens, "pooled_linear").predict(tokens["test"])
-    baselines = reading.box_baselines(reading.fit_boxes(tokens, dealt=True).predict(tokens["test"]))
+    baselines = reading.box_baselines(reading.fit_boxes("permuted", tokens, dealt=True).predict(tokens["test"]))
 
     # Scores
     iou = {name: reading.iou(boxes) for name, boxes in found.items()}

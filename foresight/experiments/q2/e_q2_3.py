@@ -40,10 +40,10 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     for done, need in enumerate(needs):
         runner.progress(done / (len(needs) + 2), f"box head on {name_of(need)}, {width} wide")
         tokens = reading.alike(need, grid, width)
-        heads[need] = reading.fit_boxes(tokens)
+        heads[need] = reading.fit_boxes(metric_of(need), tokens)
         found[need] = heads[need].predict(tokens["test"])
     runner.progress(len(needs) / (len(needs) + 2), "the last layer's head on boxes dealt out anew")
-    baselines = reading.box_baselines(reading.fit_boxes(tokens, dealt=True).predict(tokens["test"]))
+    baselines = reading.box_baselines(reading.fit_boxes("permuted", tokens, dealt=True).predict(tokens["test"]))
 
     # Scores
     groups = reading.box_groups

@@ -52,7 +52,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     found: dict[str, Sequence[Detections]] = {}
     for done, (metric, (need, tokens)) in enumerate(arms.items()):
         runner.progress(0.8 * done / len(arms), f"detector on {name_of(need)}")
-        probes[metric] = _fit(runner, tokens, objects, sorted(names), reading)
+        probes[metric] = _fit(runner, metric, tokens, objects, sorted(names), reading)
         found[metric] = probes[metric].predict(tokens["test"])
 
     # Scores, all by one function
@@ -159,7 +159,12 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
 
 
 def _fit(
-    runner: ExperimentRunner, tokens: Tokens, objects: Sequence[Objects], category_ids: Sequence[int], reading: Reading
+    runner: ExperimentRunner,
+    name: str,
+    tokens: Tokens,
+    objects: Sequence[Objects],
+    category_ids: Sequence[int],
+    reading: Reading,
 ) -> DetectionProbe:
     options = dict(runner.config.get("head", {}))
     if options.get("kind") == "dense":
@@ -172,6 +177,7 @@ def _fit(
         category_ids=category_ids,
         seed=runner.seed,
         device=runner.device,
+        watch=runner.loss_curve(name),
         **options,
     )
 

@@ -51,11 +51,12 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
             pictures["validation"],
             seed=runner.seed,
             device=runner.device,
+            watch=runner.loss_curve(f"decoder_{metric_of(need)}"),
             **runner.config.get("decoder", {}),
         )
         painted[need], histories[name_of(need)] = probe.predict(tokens["test"]), probe.history
         runner.progress(0.7 * (done + 0.6) / len(runner.needs), f"boxes from {name_of(need)}")
-        iou[need] = reading.iou(reading.fit_boxes(tokens).predict(tokens["test"]))
+        iou[need] = reading.iou(reading.fit_boxes(f"boxes_{metric_of(need)}", tokens).predict(tokens["test"]))
 
     # Scores, beside what needs no features
     runner.progress(0.75, "scores")

@@ -60,10 +60,10 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     found: dict[tuple[str, str], np.ndarray] = {}
     for done, (need, task) in enumerate(fits):
         runner.progress(done / (len(fits) + 4), f"{task} at {need}")
-        probes[need, task] = _fit(runner, spaces[need].tokens, clips, labels[task])
+        probes[need, task] = _fit(runner, f"{task}_{_name(need)}", spaces[need].tokens, clips, labels[task])
         found[need, task] = probes[need, task].predict(spaces[need].tokens[clips["test"]])
     runner.progress(len(fits) / (len(fits) + 4), "controls: frozen clips and permuted labels")
-    controls = {task: _controls(runner, spaces[headline].tokens, dataset, clips, labels[task]) for task in labels}
+    controls = {task: _controls(runner, task, spaces[headline].tokens, dataset, clips, labels[task]) for task in labels}
 
     # Scores
     metrics: dict[str, float] = {}
@@ -113,7 +113,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
 
 
 def _fit(
-    runner: ExperimentRunner, tokens: np.ndarray, clips: Parts, values: np.ndarray, **settings: Any
+    runner: ExperimentRunner, name: str, tokens: np.ndarray, clips: Parts, values: np.ndarray, **settings: Any
 ) -> MotionProbe:
     train, val = clips["train"], clips["validation"]
     return fit_motion_probe(
@@ -123,12 +123,13 @@ def _fit(
         values[val],
         seed=runner.seed,
         device=runner.device,
+        watch=runner.loss_curve(name),
         **{**runner.config.get("head", {}), **settings},
     )
 
 
 def _controls(
-    runner: ExperimentRunner, tokens: np.ndarray, dataset: Dataset, clips: Parts, values: np.ndarray
+    runner: ExperimentRunner, task: str, tokens: np.ndarray, dataset: Dataset, clips: Parts, values: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Answers on the test clips: of the same head on frozen clips, of one fitted to permuted labels, of none at all."""
     test, groups = clips["test"], np.array(dataset.groups)
@@ -138,8 +139,10 @@ def _controls(
         dealt[part] = permute_labels(values[part], groups[part], runner.rng)
     kinds, counts = np.unique(values[clips["train"]], return_counts=True)
     return {
-        "frozen": _fit(runner, frozen, clips, values).predict(frozen[test]),
-        "permuted": _fit(runner, tokens, clips, dealt, patience=DEALT_PATIENCE).predict(tokens[test]),
+        "frozen": _fit(runner, f"{task}_frozen", frozen, clips, values).predict(frozen[test]),
+        "permuted": _fit(runner, f"{task}_permuted", tokens, clips, dealt, patience=DEALT_PATIENCE).predict(
+            tokens[test]
+        ),
         "majority": np.full(len(test), kinds[counts.argmax()]),
     }
 

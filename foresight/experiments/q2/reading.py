@@ -104,8 +104,11 @@ class Reading:
         """The source of every object of test."""
         return [self.dataset.groups[i] for i in self.split.test for _ in self.objects[i].boxes]
 
-    def fit_boxes(self, tokens: Tokens, *, dealt: bool = False, **settings: Any) -> BoxSetProbe:
-        """A box head; with `dealt`, on boxes dealt out to other pictures of the same part: nothing to learn."""
+    def fit_boxes(self, name: str, tokens: Tokens, *, dealt: bool = False, **settings: Any) -> BoxSetProbe:
+        """A box head; with `dealt`, on boxes dealt out to other pictures of the same part: nothing to learn.
+
+        `name` is that of its loss curve.
+        """
         rng, targets = self.runner.rng, {}
         for part in ("train", "validation"):
             objects = [self.objects[i] for i in self.split.parts[part]]
@@ -122,12 +125,13 @@ class Reading:
             targets["validation"],
             seed=self.runner.seed,
             device=self.runner.device,
+            watch=self.runner.loss_curve(name),
             **options,
         )
 
     def fit_pooled(self, tokens: Tokens, view: str) -> BoxSetProbe:
         """A published head on the mean token."""
-        return self.fit_boxes(tokens, view=view, hidden=None, **PUBLISHED)
+        return self.fit_boxes(view, tokens, view=view, hidden=None, **PUBLISHED)
 
     def iou(self, found: Sequence[np.ndarray]) -> np.ndarray:
         """[objects of test]: how well each is overlapped by the box that is matched to it."""
