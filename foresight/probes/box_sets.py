@@ -136,7 +136,7 @@ class BoxSetProbe:
 
     def predict(self, tokens_NhwD: np.ndarray) -> list[np.ndarray]:
         """For each picture [n, 4]: the boxes of the slots that say there is one, at least the surest."""
-        slots = predict(self.head, self.standardiser.apply(tokens_NhwD).astype(np.float32), device=self.device)
+        slots = predict(self.head, self.standardiser.apply32(tokens_NhwD), device=self.device)
         return [boxes[(boxes[:, 4] > 0) | (boxes[:, 4] == boxes[:, 4].max())][:, :4] for boxes in slots]
 
     @property
@@ -168,7 +168,7 @@ def fit_box_set_probe(
     stops the training; the same seed gives the same probe on the CPU.
     """
     standardiser = Standardiser.fit(tokens_train.reshape(-1, tokens_train.shape[-1]))
-    x_train, x_val = (standardiser.apply(tokens).astype(np.float32) for tokens in (tokens_train, tokens_val))
+    x_train, x_val = (standardiser.apply32(tokens) for tokens in (tokens_train, tokens_val))
     width, slots = x_train.shape[-1], targets_train.shape[1]
     with seeded(seed):
         head: nn.Module

@@ -59,7 +59,7 @@ class DecoderProbe:
 
     def predict(self, tokens_NhwD: np.ndarray) -> np.ndarray:
         """[N, H, W, 3] float32, clipped to [0, 1]."""
-        tokens = self.standardiser.apply(tokens_NhwD).astype(np.float32)
+        tokens = self.standardiser.apply32(tokens_NhwD)
         return predict(self.decoder, tokens, device=self.device, batch_size=32).clip(0, 1)
 
     @property
@@ -89,7 +89,7 @@ def fit_decoder(
     Raises `ValueError` if the pictures do not divide into the token grid.
     """
     standardiser = Standardiser.fit(tokens_train.reshape(-1, tokens_train.shape[-1]))
-    x_train, x_val = (standardiser.apply(tokens).astype(np.float32) for tokens in (tokens_train, tokens_val))
+    x_train, x_val = (standardiser.apply32(tokens) for tokens in (tokens_train, tokens_val))
     linear = fit_pixel_probe(x_train, images_train, x_val, images_val).ridge.affine()
     _, h, w, _ = x_train.shape
     cell = (images_train.shape[1] // h, images_train.shape[2] // w)

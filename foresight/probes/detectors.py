@@ -220,7 +220,7 @@ class DetectionProbe:
 
     def predict(self, tokens_NhwD: np.ndarray) -> list[Detections]:
         """Up to 100 detections a picture."""
-        made = predict(self.head, self.standardiser.apply(tokens_NhwD).astype(np.float32), device=self.device)
+        made = predict(self.head, self.standardiser.apply32(tokens_NhwD), device=self.device)
         ids, found = np.array(self.category_ids), []
         for one in made:
             boxes, classes, scores = self.head.found(one)
@@ -259,7 +259,7 @@ def fit_detector(
     Crowds are not trained on. H7 with fewer queries than a picture has objects is trained on the largest of them.
     """
     standardiser = Standardiser.fit(tokens_train.reshape(-1, tokens_train.shape[-1]))
-    x_train, x_val = (standardiser.apply(tokens).astype(np.float32) for tokens in (tokens_train, tokens_val))
+    x_train, x_val = (standardiser.apply32(tokens) for tokens in (tokens_train, tokens_val))
     ids = tuple(sorted(set(category_ids)))
     _, h, w, width = x_train.shape
     head: DenseDetector | DetectionTransformer

@@ -45,6 +45,13 @@ class Standardiser:
         """[..., D] float64."""
         return (x_ND - self.mean) / self.scale
 
+    def apply32(self, x: np.ndarray) -> np.ndarray:
+        """[..., D] float32, for networks: rounded from float64 chunk by chunk, of which there is never all at once."""
+        made = np.empty(x.shape, np.float32)
+        for chunk, out in zip(_chunks(x.reshape(-1, x.shape[-1])), _chunks(made.reshape(-1, x.shape[-1])), strict=True):
+            out[:] = self.apply(chunk)
+        return made
+
 
 @dataclass(frozen=True)
 class RidgeProbe:

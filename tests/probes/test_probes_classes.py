@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from foresight.data.objects import Objects
+from foresight.probes import classes
 from foresight.probes.classes import balanced_tokens, fit_class_probe, pooled_over_boxes, token_classes
 
 BOXES = np.array([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 0.85]], dtype=np.float32)
@@ -64,3 +66,23 @@ def test_what_is_linear_is_told_and_noise_is_not():
     for features, least, most in ((known, 0.99, 1), (rng.standard_normal((400, 20)), 0.2, 0.48)):
         probe = fit_class_probe(features[:200], labels[:200], features[200:300], labels[200:300])
         assert least <= np.mean(probe.predict(features[300:]) == labels[300:]) <= most
+
+
+@pytest.mark.parametrize("samples", [400, 40], ids=["more samples than features", "fewer"])
+@pytest.mark.parametrize("alpha", [1.0, 1e-3])
+def test_the_minimum_is_the_one_that_scikit_learn_finds(monkeypatch, samples, alpha):
+    monkeypatch.setattr(classes, "ALPHAS", (alpha,))
+    rng = np.random.default_rng(0)
+    labels = np.concatenate([np.arange(5), rng.choice(5, samples - 5, p=[0.5, 0.2, 0.1, 0.1, 0.1])])
+    features = rng.standard_normal((samples, 60)) @ (rng.standard_normal((60, 60)) / np.arange(1, 61)[:, None])
+    features += 0.3 * np.eye(5)[labels] @ rng.standard_normal((5, 60))
+    probe = fit_class_probe(features, labels, features, labels)
+    x = probe.standardiser.apply(features)
+    theirs = LogisticRegression(C=1 / (alpha * samples), tol=1e-8, max_iter=20_000).fit(x, labels)
+    assert np.allclose(theirs.predict_proba(x), _softmax(x @ probe.weights + probe.intercept), atol=5e-3)
+    assert (probe.predict(features) == theirs.predict(x)).mean() > 0.99
+
+
+def _softmax(logits):
+    odds = np.exp(logits - logits.max(1, keepdims=True))
+    return odds / odds.sum(1, keepdims=True)

@@ -73,6 +73,15 @@ def test_large_arrays_are_gathered_in_chunks_to_the_same_map(monkeypatch):
     assert np.allclose(parts.predict(x_val), whole.predict(x_val), atol=1e-5)
 
 
+def test_what_networks_get_is_rounded_once_and_in_chunks(monkeypatch):
+    monkeypatch.setattr(linear, "_CHUNK", 7)
+    x = np.random.default_rng(0).standard_normal((5, 4, 4, 3)).astype(np.float32)
+    standardiser = Standardiser.fit(x.reshape(-1, 3))
+    made = standardiser.apply32(x)
+    assert made.dtype == np.float32
+    assert np.array_equal(made, standardiser.apply(x).astype(np.float32))
+
+
 def test_a_feature_that_is_constant_on_train_is_ignored():
     x, y = planted(100, 5)
     x_val, y_val = planted(50, 5, seed=1)

@@ -28,7 +28,7 @@ from foresight.metrics.statistics import Interval, mean_interval
 from foresight.metrics.structure import permute_labels
 from foresight.plots.style import Estimate
 from foresight.probes.box_sets import BoxSetProbe, constant_boxes, fit_box_set_probe
-from foresight.probes.classes import balanced_tokens, fit_class_probe, pooled_over_boxes, token_classes
+from foresight.probes.classes import ClassFeatures, balanced_tokens, pooled_over_boxes, token_classes
 from foresight.probes.projection import fit_projection, group_tokens
 
 if TYPE_CHECKING:
@@ -186,8 +186,9 @@ class Reading:
         rng = self.runner.rng
         dealt, dealt_val = permute_labels(y, of, rng), permute_labels(y_val, of_val, rng)
         classes, counts = np.unique(y, return_counts=True)
-        told = fit_class_probe(x, y, x_val, y_val).predict(x_test)
-        blind = fit_class_probe(x, dealt, x_val, dealt_val).predict(x_test)
+        features = ClassFeatures.of(x, x_val)
+        told = features.fit(y, y_val).predict(x_test)
+        blind = features.fit(dealt, dealt_val).predict(x_test)
         return Scores(
             (told == y_test).astype(float),
             groups,
