@@ -41,6 +41,25 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, json.dumps(value, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
+def write_data(path: Path, value: Any) -> None:
+    """Sorted, strict JSON with one line for each entry of the outermost object or list, written atomically.
+
+    For artifacts full of numbers: a line for each of those is no easier to read and costs ten times as much.
+    """
+
+    def text(part: Any) -> str:
+        return json.dumps(part, sort_keys=True, allow_nan=False, ensure_ascii=False)
+
+    if isinstance(value, dict) and value:
+        lines = ",\n".join(f" {text(key)}: {text(value[key])}" for key in sorted(value))
+        write_atomic(path, f"{{\n{lines}\n}}\n")
+    elif isinstance(value, list) and value:
+        lines = ",\n".join(f" {text(entry)}" for entry in value)
+        write_atomic(path, f"[\n{lines}\n]\n")
+    else:
+        write_atomic(path, text(value) + "\n")
+
+
 def read_json(path: Path) -> Any:
     return json.loads(path.read_text())
 

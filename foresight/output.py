@@ -175,6 +175,8 @@ def plain_json(value: Any, where: str = "data") -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, np.ndarray):
+        if value.dtype.kind in "biuf" and np.isfinite(value).all():  # nothing to look for, number by number
+            return value.tolist()
         value = value.tolist()
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidOutput(f"{where} is {value}, which JSON does not know. Write None where there is no value.")

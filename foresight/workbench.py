@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from foresight import output
-from foresight.files import canonical_json, sha256_file, write_atomic, write_json
+from foresight.files import canonical_json, sha256_file, write_atomic, write_data
 from foresight.results.record import Artifact, Samples, StepOutput
 
 METRICS_FILE = "metrics.jsonl"
@@ -65,7 +65,7 @@ class Artifacts:
 
     def save_json_artifact(self, name: str, data: Any) -> str:
         """Write strict JSON; numpy scalars and arrays are welcome, NaN is not. Returns `artifacts/<name>`."""
-        write_json(self.get_artifact_path(name), output.plain_json(data, name))
+        write_data(self.get_artifact_path(name), output.plain_json(data, name))
         return self._remember(name)
 
     def _remember(self, name: str) -> str:

@@ -158,6 +158,9 @@ def test_json_artifacts_take_numpy_and_refuse_what_json_lacks(run, bench):
         "7": [0.0, 1.0],
         "none": None,
     }
+    assert (bench.artifacts.folder / "a.json").read_text().splitlines()[1:3] == [' "7": [0.0, 1.0],', ' "met": true,']
+    with pytest.raises(InvalidOutput, match=r"a\.json\.array\[1\]\[0\] is inf"):
+        run(lambda runner: runner.results.save_json_artifact("a.json", {"array": np.array([[1.0], [np.inf]])}))
     with pytest.raises(InvalidOutput, match=r"a\.json\.images\[1\]\.iou is nan"):
         run(lambda runner: runner.results.save_json_artifact("a.json", {"images": [{}, {"iou": np.nan}]}))
     with pytest.raises(InvalidOutput, match=r"a\.json\.where is a PosixPath"):

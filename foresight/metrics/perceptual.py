@@ -64,7 +64,7 @@ class _AlexNet:
             zip(self.convolutions, _STRIDE_PADDING, strict=True)
         ):
             if layer in _POOL_BEFORE:
-                x = F.max_pool2d(x, kernel_size=3, stride=2)
+                x = F.max_pool2d(x.contiguous(memory_format=torch.channels_last), kernel_size=3, stride=2)
             x = F.conv2d(x, kernel, bias, stride=stride, padding=padding).relu()
             layers.append(x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10))
         return layers

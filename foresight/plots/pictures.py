@@ -2,24 +2,31 @@
 
 Pictures are float [N, H, W, 3] in [0, 1]. They are shown at least 1.1 inches wide (165 px), photographs enlarged by
 Lanczos; `pixelated=True` shows each pixel as a square.
+
+Many pictures lie in one pair of axes: making, measuring and drawing a pair for each took most of a figure's time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from foresight.plots.style import INK, PALETTE, QUIET, SMALL, TEXT, figure, png
 
-_CELL = 1.15  # inches
+_CELL = 1.15  # inches, and so are the next two
 _LABEL = 1.0
+_WORDS = 0.18
+_SIDE = 0.965  # what a picture fills of its place
+Extent = tuple[float, float, float, float]  # left, right, bottom, top
 _OUTLINE = withStroke(linewidth=2.6, foreground="black")  # so that a box shows on any ground
 
 
@@ -41,23 +48,19 @@ def image_grid(
     """
     scores = scores or {}
     columns = min(columns, max(len(images) for images in rows.values()))
-    made = figure(_LABEL + _CELL * columns, (_CELL + 0.18) * len(rows) + 0.75, title, caption)
-    grid = made.subplots(len(rows), columns, squeeze=False)
+    made = figure(_LABEL + _CELL * columns, (_CELL + _WORDS) * len(rows) + 0.75, title, caption)
+    sheet = _Sheet.on(made, len(rows), columns, pitch=1 + _WORDS / _CELL, headed=bool(column_labels))
     for row, (name, images) in enumerate(rows.items()):
         for column in range(columns):
-            axes = grid[row, column]
-            _blank(axes)
-            if column and column >= len(images) > 1:
-                axes.set_visible(False)
-                continue
-            _picture(axes, images[column if len(images) > 1 else 0], pixelated)
-            if name in scores and np.isfinite(scores[name][column]):
-                axes.set_xlabel(
-                    f"{score_name} {float(scores[name][column]):.3f}", fontsize=SMALL, color=INK, labelpad=2
-                )
             if row == 0 and column_labels:
-                axes.set_title(column_labels[column], fontsize=SMALL, color=QUIET, pad=3)
-        _row_label(grid[row, 0], name)
+                sheet.write(row, column, column_labels[column], above=True, color=QUIET)
+            if column and column >= len(images) > 1:
+                continue
+            sheet.place(row, column, images[column if len(images) > 1 else 0], pixelated)
+            if name in scores and np.isfinite(scores[name][column]):
+                sheet.write(row, column, f"{score_name} {float(scores[name][column]):.3f}", color=INK)
+        middle = (-0.06, row * sheet.pitch + 0.5)
+        sheet.axes.text(*middle, name.replace(", ", ",\n"), fontsize=TEXT, color=INK, ha="right", va="center")
     return png(made)
 
 
@@ -83,20 +86,19 @@ def box_overlay(
     rows = -(-count // columns)
     cell = 1.9 if names else 1.4  # what is written over boxes needs room
     made = figure(max(4.5, cell * columns), (cell + 0.3) * rows + 1.1, title, caption)
-    grid = made.add_gridspec(rows + 1, columns, height_ratios=[1.0] * rows + [0.2])
+    sheet = _Sheet.on(made, rows, columns, pitch=1.2 if scores else 1.0, headed=bool(scores))
     for index in range(count):
-        axes = made.add_subplot(grid[index // columns, index % columns])
-        _blank(axes)
-        _picture(axes, images[index], pixelated=False)
-        _boxes(axes, true_boxes[index], images[index].shape, "white")
+        at = divmod(index, columns)
+        extent = sheet.place(*at, images[index], pixelated=False)
+        _boxes(sheet.axes, true_boxes[index], extent, "white")
         texts = []
         for number, (name, boxes) in enumerate(predicted_boxes.items()):
             written = names[name][index] if names and name in names else ()
-            _boxes(axes, boxes[index], images[index].shape, _predictor_colour(number), written)
+            _boxes(sheet.axes, boxes[index], extent, _predictor_colour(number), written)
             if scores and name in scores:
                 texts.append(f"{float(scores[name][index]):.2f}")
         if texts:
-            axes.set_title("IoU " + " / ".join(texts), fontsize=SMALL, color=INK, pad=3)
+            sheet.write(*at, "IoU " + " / ".join(texts), above=True, color=INK)
     one_each = np.ndim(true_boxes[0]) == 1
     handles = [
         Line2D(
@@ -112,12 +114,11 @@ def box_overlay(
         Line2D([], [], color=_predictor_colour(number), linewidth=1.4, path_effects=[_OUTLINE], label=name)
         for number, name in enumerate(predicted_boxes)
     ]
-    key = made.add_subplot(grid[rows, :])
-    key.set_axis_off()
     scored = " / ".join(name for name in predicted_boxes if scores and name in scores)
-    key.legend(
+    sheet.axes.legend(
         handles=handles,
-        loc="center",
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.01),
         ncols=len(handles),
         fontsize=TEXT,
         frameon=False,
@@ -162,8 +163,41 @@ def error_maps(
     return png(made)
 
 
-def _picture(axes: Axes, image: np.ndarray, pixelated: bool) -> None:
-    axes.imshow(np.clip(image, 0, 1), interpolation="nearest" if pixelated else "lanczos")
+@dataclass(frozen=True)
+class _Sheet:
+    """Axes without a frame that many pictures share, each in a place of one unit a side."""
+
+    axes: Axes
+    pitch: float  # from row to row, downwards
+
+    @classmethod
+    def on(cls, made: Figure, rows: int, columns: int, *, pitch: float, headed: bool) -> _Sheet:
+        """`headed` leaves room for words above the first row."""
+        axes = made.add_subplot()
+        axes.set_axis_off()
+        axes.set(xlim=(0, columns), ylim=(rows * pitch, 1 - pitch if headed else 0), aspect="equal", autoscale_on=False)
+        return cls(axes, pitch)
+
+    def place(self, row: int, column: int, image: np.ndarray, pixelated: bool) -> Extent:
+        """Show a picture as large as its place allows."""
+        height, width = image.shape[:2]
+        half_x, half_y = (_SIDE / 2 * side / max(height, width) for side in (width, height))
+        x, y = column + 0.5, row * self.pitch + 0.5
+        extent = (x - half_x, x + half_x, y + half_y, y - half_y)
+        _picture(self.axes, image, pixelated, extent)
+        return extent
+
+    def write(self, row: int, column: int, text: str, *, color: str, above: bool = False) -> None:
+        """A few words under a picture, or above it."""
+        y, anchor = (0.5 - 0.52 * _SIDE, "bottom") if above else (0.5 + 0.52 * _SIDE, "top")
+        place = (column + 0.5, row * self.pitch + y)
+        self.axes.text(*place, text, fontsize=SMALL, color=color, ha="center", va=anchor, in_layout=False)
+
+
+def _picture(axes: Axes, image: np.ndarray, pixelated: bool, extent: Extent | None = None) -> None:
+    """Over all of the axes, or where `extent` says."""
+    shown = axes.imshow(np.clip(image, 0, 1), interpolation="nearest" if pixelated else "lanczos", extent=extent)
+    shown.set_in_layout(False)  # it lies within the axes
 
 
 def _blank(axes: Axes) -> None:
@@ -182,15 +216,25 @@ def _predictor_colour(number: int) -> str:
     return (PALETTE[1], PALETTE[5], PALETTE[4], PALETTE[2])[number % 4]
 
 
-def _boxes(axes: Axes, boxes: np.ndarray, shape: tuple[int, ...], colour: str, names: Sequence[str] = ()) -> None:
-    """One box [4] or several [n, 4], with what is written over each."""
-    height, width = shape[:2]
+def _boxes(axes: Axes, boxes: np.ndarray, extent: Extent, colour: str, names: Sequence[str] = ()) -> None:
+    """One box [4] or several [n, 4] over a picture, with what is written over each."""
+    left, right, bottom, top = extent
     several = np.asarray(boxes, dtype=float).reshape(-1, 4)
     for x0, y0, x1, y1 in several:
-        corner, length, rise = (x0 * width - 0.5, y0 * height - 0.5), (x1 - x0) * width, (y1 - y0) * height
+        corner = (left + x0 * (right - left), top + y0 * (bottom - top))
+        length, rise = (x1 - x0) * (right - left), (y1 - y0) * (bottom - top)
         axes.add_patch(
-            Rectangle(corner, length, rise, fill=False, edgecolor=colour, linewidth=1.4, path_effects=[_OUTLINE])
+            Rectangle(
+                corner,
+                length,
+                rise,
+                fill=False,
+                edgecolor=colour,
+                linewidth=1.4,
+                path_effects=[_OUTLINE],
+                in_layout=False,
+            )
         )
     for (x0, y0, _, _), name in zip(several, names, strict=False):
-        place = (x0 * width, max(y0 * height - 1.5, 0.06 * height))
-        axes.text(*place, name, fontsize=5.5, color=colour, va="bottom", path_effects=[_OUTLINE])
+        place = (left + x0 * (right - left), top + max(y0 - 0.013, 0.06) * (bottom - top))
+        axes.text(*place, name, fontsize=5.5, color=colour, va="bottom", path_effects=[_OUTLINE], in_layout=False)

@@ -21,6 +21,7 @@ DPI = 150
 PALETTE: tuple[str, ...] = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
 MARKERS: tuple[str, ...] = ("o", "s", "^", "D", "v", "P", "X", "*")
 INK, QUIET, GRID = "#1a1a1a", "#595959", "#e3e3e3"
+_COMPRESSION = 4  # of zlib: one per cent larger than with its usual 6, in a third of the time
 TEXT, SMALL, TITLE = 9.0, 7.5, 10.5  # points
 
 
@@ -83,5 +84,10 @@ def png(made: Figure) -> bytes:
     stream = io.BytesIO()
     words = {"Title": made.get_suptitle(), "Description": made.get_supxlabel()}
     metadata = {"Software": None, **{key: " ".join(text.split()) for key, text in words.items()}}
-    made.savefig(stream, format="png", dpi=DPI, facecolor="white", metadata=metadata)
+    if (engine := made.get_layout_engine()) is not None:  # `savefig` would draw everything for it, and then again
+        engine.execute(made)
+        made.set_layout_engine(None)
+    made.savefig(
+        stream, format="png", dpi=DPI, facecolor="white", metadata=metadata, pil_kwargs={"compress_level": _COMPRESSION}
+    )
     return stream.getvalue()
