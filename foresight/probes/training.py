@@ -10,7 +10,7 @@ On the CPU the same seed gives the same numbers to the last bit. On a GPU reduct
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -51,6 +51,13 @@ class TrainingHistory:
     @property
     def best_validation_loss(self) -> float:
         return self.validation_loss[self.best_epoch]
+
+
+def note_untrained(note: Callable[[str], None], histories: Mapping[str, TrainingHistory], seed: int) -> None:
+    """Say of each head that no epoch made better on validation: what it scores, it scored before training."""
+    for name, history in histories.items():
+        if history.best_epoch == 0:
+            note(f"Seed {seed}: no epoch of training helped '{name}' on validation, so it stands as it started.")
 
 
 def train(

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.functional import mse_loss
 
 from foresight.errors import StepFailed
-from foresight.probes.training import parameter_count, predict, seeded, train
+from foresight.probes.training import TrainingHistory, note_untrained, parameter_count, predict, seeded, train
 
 RNG = np.random.default_rng(0)
 MAP = RNG.normal(size=(12, 2)).astype(np.float32)
@@ -141,3 +141,10 @@ def test_nothing_to_learn_from_is_refused():
 
 def test_parameters_are_counted():
     assert parameter_count(network()) == 12 * 64 + 64 + 64 * 2 + 2
+
+
+def test_a_head_that_training_never_helped_is_named():
+    said: list[str] = []
+    curves = {"boxes": TrainingHistory([1, 1], [1, 2], 0, True), "classes": TrainingHistory([1, 1], [2, 1], 1, False)}
+    note_untrained(said.append, curves, seed=2)
+    assert said == ["Seed 2: no epoch of training helped 'boxes' on validation, so it stands as it started."]

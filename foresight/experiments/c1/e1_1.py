@@ -70,6 +70,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     ):
         runner.log_samples(metric, scores, groups=of, baselines={"permuted_labels": baseline}, higher_is_better=True)
     metrics["permuted_silhouette"] = np.mean(chance)
+    metrics["permuted_knn_accuracy"] = np.mean(knn_chance)
     if runner.is_stand_in("vlm"):
         runner.note("X4 comes from a stand-in whose language model is random: it says nothing of Qwen2.5-VL's.")
 
@@ -102,15 +103,19 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     # Finding
     others = {label: _metric("silhouette", HEADLINE, label) for label in labels if label != first}
     beside = "".join(f"; {_strength(metrics[name])} by {label} ({{{name}:.3f}})" for label, name in others.items())
+    clusters = _strength(np.mean(ours), np.mean(chance))
     return {
-        "finding": f"At X3 pictures cluster {_strength(np.mean(ours))} by {first}, with a silhouette of "
-        "{silhouette_score:.3f} in the full space ({permuted_silhouette:.3f} with permuted labels) and nearest "
-        f"neighbours right in {{knn_accuracy:.1%}}{beside}.",
+        "finding": f"At X3 pictures cluster {clusters} by {first}: the silhouette in the full space is "
+        "{silhouette_score:.3f} ({permuted_silhouette:.3f} with permuted labels), and nearest neighbours "
+        f"are right in {{knn_accuracy:.1%}} ({{permuted_knn_accuracy:.1%}} with permuted labels){beside}.",
         "metrics": metrics,
     }
 
 
-def _strength(silhouette: float) -> str:
+def _strength(silhouette: float, chance: float = 0.0) -> str:
+    """Not at all where labels dealt out anew do as well, or a picture is on average nearer to another's cluster."""
+    if silhouette <= max(chance, 0.0):
+        return "not at all"
     return "strongly" if silhouette > STRONG else "moderately" if silhouette > MODERATE else "weakly"
 
 

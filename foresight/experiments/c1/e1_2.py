@@ -21,7 +21,7 @@ from foresight.plots.charts import curve, learning_curve
 from foresight.plots.pictures import image_grid
 from foresight.probes.linear import Standardiser
 from foresight.probes.pixels import fit_pixel_probe, image_baselines, pooled_image_head
-from foresight.probes.training import TrainingHistory, parameter_count, predict, seeded, train
+from foresight.probes.training import TrainingHistory, note_untrained, parameter_count, predict, seeded, train
 
 if TYPE_CHECKING:
     from foresight.runner import ExperimentRunner
@@ -48,6 +48,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     if "global_probe" in runner.config:
         runner.progress(2 / 4, "published global probe")
         made["global"], weights["global"], history = _global_probe(runner, train_NHWC, val_NHWC)
+        note_untrained(runner.note, {"H1": history}, runner.seed)
         drawn = learning_curve(
             {"H1": history}, title="Published global probe", caption=shown_validation, y_label="squared error"
         )

@@ -20,6 +20,7 @@ from foresight.metrics.spatial import box_iou, centre_error, relative_size_error
 from foresight.plots.charts import iou_histogram, learning_curve
 from foresight.plots.pictures import box_overlay
 from foresight.probes.boxes import BoxProbe, best_constant_box, fit_box_probe, mean_box
+from foresight.probes.training import note_untrained
 
 if TYPE_CHECKING:
     from foresight.runner import ExperimentRunner
@@ -92,6 +93,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         thresholds={"excellent": EXCELLENT, "good": GOOD},
     )
     runner.results.save_artifact("iou_histogram.png", drawn)
+    note_untrained(runner.note, {f"{need}, {view}": of.history for (need, view), of in probes.items()}, runner.seed)
     drawn = learning_curve(
         {name: probes[arm].history for name, arm in named.items()},
         title="Training of the box heads",

@@ -25,6 +25,7 @@ from foresight.plots.charts import learning_curve
 from foresight.plots.pictures import image_grid
 from foresight.probes.latents import fit_latent_probe
 from foresight.probes.pixels import image_baselines
+from foresight.probes.training import note_untrained
 
 if TYPE_CHECKING:
     from foresight.probes.training import Epoch
@@ -102,6 +103,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         scores={name: scores[""][name]["lpips"][some] for name in ("oracle", "ours")},
     )
     runner.results.save_artifact("reconstruction_grid.png", drawn)
+    note_untrained(runner.note, {"adapter": probe.history}, runner.seed)
     drawn = learning_curve(
         {"adapter": probe.history},
         title="Training of the adapter",

@@ -123,11 +123,11 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     narrowest, fewest = (  # both axes ascend
         next((one for one in axes[axis].values() if score[one].good_enough), None) for axis in ("capacity", "pictures")
     )
-    enough_weights = f"{score[narrowest].weights:,}" if narrowest else "no tried number of"
-    enough_pictures = f"{fewest.pictures:,}" if fewest else "no tried number of"
+    enough = f"{score[narrowest].weights:,} weights" if narrowest else "no tried number of weights"
+    training = f"{fewest.pictures:,} training pictures" if fewest else "no tried number of training pictures"
     return {
         "finding": f"Best by validation, with test LPIPS: {', '.join(chosen)}. LPIPS below {ACCEPTABLE_LPIPS} on "
-        f"validation takes {enough_weights} weights and {enough_pictures} training pictures.",
+        f"validation was reached by {enough}, and by {training}.",
         "metrics": {},
     }
 

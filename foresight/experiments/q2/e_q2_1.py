@@ -17,6 +17,7 @@ from foresight.experiments.q2.reading import CONTENT, Reading, content_metrics, 
 from foresight.metrics.box_sets import spurious
 from foresight.plots.charts import bars, learning_curve
 from foresight.plots.pictures import box_overlay
+from foresight.probes.training import note_untrained
 
 if TYPE_CHECKING:
     from foresight.runner import ExperimentRunner
@@ -84,6 +85,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         y_label="mean IoU, or share told right",
     )
     runner.results.save_artifact("readings.png", drawn)
+    note_untrained(runner.note, {"X2 tokens": head.history}, runner.seed)
     drawn = learning_curve(
         {"X2 tokens": head.history},
         title="Training of the box head",
@@ -101,7 +103,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         "finding": f"Boxes read from X2 tokens overlap the true ones by {{bbox_iou:.3f}}, which is {word} (boxes that "
         "look at nothing {typical_boxes_iou:.3f}, the published linear slots {bbox_iou_pooled_linear:.3f}); with "
         "{common_width:.0f} numbers for each place of X3 by {bbox_iou_one_width:.3f}"
-        + (f"; the tokens tell {told(content)}." if content else "."),
+        + (f"; {told(content)}." if content else "."),
         "metrics": {
             **{f"{name}_iou": np.mean(scores) for name, scores in baselines.items()},
             **content_metrics(content),

@@ -22,6 +22,7 @@ from foresight.experiments.q2.reading import Reading, content_metrics, estimate,
 from foresight.plots.charts import bars, learning_curve
 from foresight.plots.pictures import box_overlay
 from foresight.probes.box_sets import BoxSetProbe
+from foresight.probes.training import note_untrained
 
 if TYPE_CHECKING:
     from foresight.runner import ExperimentRunner
@@ -90,6 +91,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         thresholds={"acceptable": 0.7},
     )
     runner.results.save_artifact("comparison.png", drawn)
+    note_untrained(runner.note, {BEFORE: heads["pre"].history, AFTER: heads["post"].history}, runner.seed)
     drawn = learning_curve(
         {BEFORE: heads["pre"].history, AFTER: heads["post"].history},
         title="Training of the box heads at one width",
@@ -130,7 +132,7 @@ def why_invalid(means: dict[str, float], trivial: float) -> str:
 
 def _sentence(drop: float, invalid: str, told: str) -> str:
     what = "Boxes read from X3 tokens overlap the true ones by {bbox_iou:.3f} (typical boxes {typical_boxes_iou:.3f})"
-    what += f"; the tokens tell {told}. " if told else ". "
+    what += f"; {told}. " if told else ". "
     at_one_width = "{bbox_iou_pre:.3f} before it and {bbox_iou_post:.3f} after"
     as_they_are = "as they are {bbox_iou_pre_own:.3f} and {bbox_iou:.3f}"
     if invalid:

@@ -16,6 +16,7 @@ from foresight.errors import UserError
 from foresight.experiments.q2.reading import Reading, estimate, metric_of, name_of
 from foresight.plots.charts import curve, learning_curve
 from foresight.plots.maps import heat_map
+from foresight.probes.training import note_untrained
 
 if TYPE_CHECKING:
     from foresight.runner import ExperimentRunner
@@ -86,8 +87,10 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         y_label="extraction point",
     )
     runner.results.save_artifact("by_number_of_objects.png", drawn)
+    histories = {name: heads[need].history for name, need in zip(names, needs, strict=True)}
+    note_untrained(runner.note, histories, runner.seed)
     drawn = learning_curve(
-        {name: heads[need].history for name, need in zip(names, needs, strict=True)},
+        histories,
         title="Training of the box heads",
         caption=runner.caption(len(reading.split.val), "validation pictures"),
         y_label="matched boxes + presence, loss",

@@ -26,6 +26,7 @@ from foresight.plots.charts import bars, learning_curve
 from foresight.plots.pictures import box_overlay
 from foresight.plots.style import Estimate
 from foresight.probes.detectors import DetectionProbe, fit_detector
+from foresight.probes.training import note_untrained
 
 if TYPE_CHECKING:
     from foresight.runner import ExperimentRunner
@@ -115,6 +116,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     )
     runner.results.save_artifact("by_size.png", drawn)
     curves = {name_of(arms[metric][0]): of.history for metric, of in probes.items() if metric != "mAP"}
+    note_untrained(runner.note, {"X3, as it is": probes["mAP"].history, **curves}, runner.seed)
     drawn = learning_curve(
         {"X3, as it is": probes["mAP"].history, **curves},
         title="Training of the detectors",
@@ -138,7 +140,9 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     value = summaries["mAP"]["ap_50"]
     word = "nothing to be found" if value is None else _word(value)
     best = max(points, key=lambda point: summaries[points[point]]["ap_50"] or 0.0)
-    control = f", the same head on DINOv2's tokens {{mAP_{metric_of(CONTROL)}:.3f}}" if CONTROL in runner.needs else ""
+    alike = f"X3's tokens reach {{mAP_{metric_of(DESIGNATED)}:.3f}}"
+    if CONTROL in runner.needs:
+        alike += f", DINOv2's under the same head {{mAP_{metric_of(CONTROL)}:.3f}}"
     metrics = {
         f"{metric}_{key}".replace("mAP_ap", "ap"): number
         for metric in arms
@@ -147,7 +151,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     }
     return {
         "finding": f"A detector on X3 tokens reaches an AP at .5 of {{mAP:.3f}}, which is {word} (class prior "
-        f"{{class_prior_ap_50:.3f}}{control}); at one width the best point is {best}."
+        f"{{class_prior_ap_50:.3f}}); at one width {alike}, and the best point is {best}."
         if value is not None
         else "No object was held out, so no detector was scored.",
         "metrics": {

@@ -24,12 +24,14 @@ from foresight.plots.charts import bars, learning_curve
 from foresight.plots.pictures import image_grid
 from foresight.probes.decoder import fit_decoder
 from foresight.probes.pixels import image_baselines
+from foresight.probes.training import note_untrained
 
 if TYPE_CHECKING:
     from foresight.runner import ExperimentRunner
 
 DESIGNATED = "vlm:X3"
 LPIPS_KEPT, EDGES_KEPT, TEXTURE_KEPT = 0.3, 0.6, 0.1
+EDGES_BY_CHANCE = 0.5  # from here on a score of edges is said to be mostly chance
 BANDS = ((0.8, "nearly all"), (0.6, "most"), (0.4, "part"))
 
 
@@ -80,10 +82,17 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         )
     if not judge.has_edges.all():
         runner.note(f"{int((~judge.has_edges).sum())} held-out pictures have no edges, so no score of them.")
+    by_chance = baselines["random_picture"]["edge_f1"][judge.has_edges]
+    if by_chance.size and np.mean(by_chance) > EDGES_BY_CHANCE:
+        runner.note(
+            f"Edge F1: any other picture of these data already scores over {EDGES_BY_CHANCE:g}, close to the "
+            f"acceptable {EDGES_KEPT:g}; what counts is how far ahead of it the score is."
+        )
 
     # Pictures
     runner.progress(0.9, "pictures")
     _save_pictures(runner, judge, painted, scores, baselines, groups)
+    note_untrained(runner.note, histories, runner.seed)
     drawn = learning_curve(
         histories,
         title="Training of the decoders",

@@ -25,6 +25,7 @@ from foresight.plots.pictures import image_grid
 from foresight.plots.style import Estimate
 from foresight.probes.latents import fit_cell_ridge
 from foresight.probes.motion import ClipTokens, MotionProbe, fit_motion_probe
+from foresight.probes.training import note_untrained
 
 if TYPE_CHECKING:
     from foresight.data.dataset import Dataset
@@ -76,6 +77,8 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     runner.progress((len(fits) + 2) / (len(fits) + 4), "the next frame's latent")
     latents, coming = _next_latent(runner, spaces[headline].tokens, clips, groups)
     metrics |= latents
+    if all(source.origin.startswith("drawn") for source in dataset.manifest.sources.values()):
+        runner.note("The clips are drawn shapes in motion, not filmed; the model is given them as video.")
     if runner.is_stand_in("vlm"):
         runner.note("The stand-in was trained on stills, and its language model is random: it never saw anything move.")
 
@@ -86,6 +89,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     _confusions(runner, true, read, shown)
     _bars(runner, true, found, controls, groups, shown)
     _strips(runner, dataset, clips["test"], true, read)
+    note_untrained(runner.note, {f"{task}, {need}": of.history for (need, task), of in probes.items()}, runner.seed)
     drawn = learning_curve(
         {task: probes[headline, task].history for task in labels},
         title="Training of the motion heads at X3",
@@ -109,7 +113,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     good = [task for task, least in GOOD.items() if np.mean(read[task] == true[task]) >= least]
     what = {0: "neither direction nor order", 1: f"only {' '.join(good)}", 2: "direction and order"}[len(good)]
     said = ", ".join(f"{task} {{{task}_accuracy:.1%}} ({{{task}_frozen:.1%}} from frozen clips)" for task in labels)
-    return {"finding": f"From real video at X3, {what} can be read: {said}{coming}.", "metrics": metrics}
+    return {"finding": f"From video input at X3, {what} can be read: {said}{coming}.", "metrics": metrics}
 
 
 def _fit(
@@ -222,7 +226,7 @@ def _bars(
             series.setdefault(CONTROLS[control], {})[task] = _share(answers == true[task], groups)
     drawn = bars(
         series,
-        title="Motion read from real video",
+        title="Motion read from video input",
         caption=f"{shown} · 95 % intervals over sources",
         y_label="share read right",
         thresholds={f"{task} is good": least for task, least in GOOD.items()},

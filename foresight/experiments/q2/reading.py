@@ -24,7 +24,7 @@ import numpy as np
 from foresight.data.objects import Objects, objects_of, padded_boxes
 from foresight.errors import StepFailed
 from foresight.metrics.box_sets import matched_iou, relation
-from foresight.metrics.statistics import Interval, mean_interval
+from foresight.metrics.statistics import Interval, mean_interval, paired_difference_interval
 from foresight.metrics.structure import permute_labels
 from foresight.plots.style import Estimate
 from foresight.probes.box_sets import BoxSetProbe, constant_boxes, fit_box_set_probe
@@ -271,11 +271,28 @@ CONTENT = {"position_accuracy": "relative position", "patch_accuracy": "class of
 
 
 def told(content: Mapping[str, Scores]) -> str:
-    """The same as part of a finding, beside what dealt-out labels give."""
-    return " and ".join(
-        f"{CONTENT[metric]} in {{{metric}:.0%}} of cases ({{permuted_{metric}:.0%}} with permuted labels)"
+    """The same as part of a finding, beside what dealt-out labels give: what can be told, and what cannot."""
+    known = [metric for metric, of in content.items() if _ahead(of)]
+    said = [
+        "the tokens tell "
+        + " and ".join(
+            f"{CONTENT[metric]} in {{{metric}:.0%}} of cases ({{permuted_{metric}:.0%}} with permuted labels)"
+            for metric in known
+        )
+    ] * bool(known)
+    said += [
+        f"{CONTENT[metric]} cannot be told from them ({{{metric}:.0%}}, {{permuted_{metric}:.0%}} with permuted labels)"
         for metric in content
-    )
+        if metric not in known
+    ]
+    return "; ".join(said)
+
+
+def _ahead(scores: Scores) -> bool:
+    """Better than with dealt-out labels, by the paired difference over sources; by the means where sources are few."""
+    blind = scores.baselines["permuted_labels"]
+    ahead = paired_difference_interval([(scores.values.tolist(), blind.tolist(), scores.groups)], higher_is_better=True)
+    return ahead.low > 0 if isinstance(ahead, Interval) else bool(np.mean(scores.values) > np.mean(blind))
 
 
 def content_metrics(content: Mapping[str, Scores]) -> dict[str, float]:
