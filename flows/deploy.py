@@ -1,7 +1,7 @@
 """`make deploy`: every deployment onto the Prefect server that PREFECT_API_URL names. Idempotent.
 
-`prefect deploy --all` alone would do three things wrong: fail without a work pool, make a nightly that is never
-scheduled where no time zone is set, and switch off a nightly that somebody has switched on.
+`prefect deploy --all` alone would fail without a work pool, make a nightly that is never scheduled where no time zone
+is set, switch off a nightly that somebody has switched on, and make forms that are tedious to fill in.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import VariableCreate, WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.actions import DeploymentUpdate, VariableCreate, WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.filters import WorkPoolFilter
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
-from flows import automations
+from flows import automations, forms
 from foresight.errors import UserError
 
 POOL = "foresight"
@@ -40,6 +41,7 @@ def deploy(file: Path = DEPLOYMENTS, *, runs_at_once: int | None = None) -> str:
             client.update_work_pool(POOL, WorkPoolUpdate(concurrency_limit=runs_at_once))
         switched_on = _nightly_switch(client)
         _prefect_deploy(file)
+        _mend_forms(client)
         if switched_on:
             _nightly_switch(client, turn_on=True)
         names = client.read_deployments()
@@ -82,6 +84,15 @@ def _nightly_switch(client: SyncPrefectClient, *, turn_on: bool = False) -> bool
         for schedule in nightly.schedules:
             client.update_deployment_schedule(nightly.id, schedule.id, active=True)
     return turn_on or any(schedule.active for schedule in nightly.schedules)
+
+
+def _mend_forms(client: SyncPrefectClient) -> None:
+    for deployment in client.read_deployments(
+        work_pool_filter=WorkPoolFilter.model_validate({"name": {"any_": [POOL]}}), limit=200
+    ):
+        if deployment.parameter_openapi_schema is not None:
+            schema = forms.with_empty_fields(deployment.parameter_openapi_schema)
+            client.update_deployment(deployment.id, DeploymentUpdate(parameter_openapi_schema=schema))
 
 
 def _prefect_deploy(file: Path) -> None:

@@ -102,3 +102,16 @@ def narrowed(flow: Flow[..., Any], experiment: Experiment) -> Flow[..., Any]:
         parameters=[changed.get(parameter.name, parameter) for parameter in own.parameters.values()]
     )
     return form
+
+
+def with_empty_fields(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a form in which what may be None is a field that may stay empty. As pydantic writes it, "this or
+    null", Prefect's UI shows a switch with the positions "str" and "None" in its place."""
+
+    def plainly(field: dict[str, Any]) -> dict[str, Any]:
+        kinds = [kind for kind in field.get("anyOf", []) if kind != {"type": "null"}]
+        if len(kinds) != 1 or field.get("default") is not None:
+            return field
+        return {key: value for key, value in field.items() if key not in ("anyOf", "default")} | kinds[0]
+
+    return schema | {"properties": {name: plainly(field) for name, field in schema["properties"].items()}}

@@ -31,14 +31,14 @@ from tasks import news
 )
 def research_program(
     experiment: forms.Experiments = None,
-    sub_experiment: forms.SubExperiments = None,
-    stub_mode: forms.StubMode = False,
     profile: forms.Profile = "tiny",
+    sub_experiment: forms.SubExperiments = None,
+    seeds: forms.Seeds = None,
     compute: forms.Compute = "local",
     gpu: forms.Gpu = None,
     budget: forms.Budget = None,
-    seeds: forms.Seeds = None,
     refresh: forms.Refresh = False,
+    stub_mode: forms.StubMode = False,
     plan: forms.PlanFile = None,
     ask: forms.Ask = False,
 ) -> Outcome | State:

@@ -29,14 +29,14 @@ from foresight.home import Home
 )
 def run_experiment(
     experiment: forms.ExperimentName,
-    sub_experiment: forms.SubExperiments = None,
-    stub_mode: forms.StubMode = False,
     profile: forms.Profile = "tiny",
+    sub_experiment: forms.SubExperiments = None,
+    seeds: forms.Seeds = None,
     compute: forms.Compute = "local",
     gpu: forms.Gpu = None,
     budget: forms.Budget = None,
-    seeds: forms.Seeds = None,
     refresh: forms.Refresh = False,
+    stub_mode: forms.StubMode = False,
     plan: forms.PlanFile = None,
 ) -> Outcome | State:
     """Measure one experiment and judge it against its criteria."""

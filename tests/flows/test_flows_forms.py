@@ -8,6 +8,7 @@ import yaml
 from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
+from flows import forms
 from flows.deploy import CHECKOUT, DEPLOYMENTS
 from flows.run_experiment import run_experiment
 from foresight.plan.loader import load_plan, load_profiles
@@ -54,11 +55,18 @@ def test_every_field_of_every_form_says_what_it_is(entry):
     ],
 )
 def test_the_form_of_c1_refuses_what_is_wrong_and_takes_what_is_right(wrong):
-    schema = form(BY_NAME["c1", "c1"])
+    schema = forms.with_empty_fields(form(BY_NAME["c1", "c1"]))
     right = {"experiment": "c1", "profile": "tiny", "sub_experiment": ["e1_4"], "seeds": 2, "budget": 1.5, "gpu": "A10"}
     jsonschema.validate(right, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**right, **wrong}, schema)
+
+
+def test_what_may_be_left_empty_is_one_field_of_one_kind():
+    fields = forms.with_empty_fields(form(BY_NAME["c1", "c1"]))["properties"]
+    assert [name for name, field in fields.items() if "type" not in field] == []
+    for name in ("sub_experiment", "seeds", "gpu", "budget", "plan"):
+        assert "default" not in fields[name], name  # the form would send it, as a null that the server refuses
 
 
 def test_the_flow_itself_takes_the_ids_of_any_plan():
