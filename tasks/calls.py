@@ -249,10 +249,12 @@ def _require_wanted(run_id: str, home: Home) -> None:
 
 
 def task_for(call: Call, home: Home) -> Any:
-    """`run_call` with its results under FORESIGHT_HOME; a cached manifest whose record is gone is not believed."""
+    """`run_call` with its results under FORESIGHT_HOME; a cached manifest whose record is gone is not believed.
+
+    Its name is what the UI shows of a call that waits for others, with a few letters of Prefect's behind it."""
     storage: Path = home.prefect / "results"
     recorded = all(is_done(step, home) for step in call.steps)
-    return run_call.with_options(result_storage=storage, refresh_cache=not recorded)
+    return run_call.with_options(name=call.label, result_storage=storage, refresh_cache=not recorded)
 
 
 def is_done(step: Step, home: Home) -> bool:
