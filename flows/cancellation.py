@@ -1,15 +1,43 @@
-"""What Prefect runs in a fresh process once a cancelled flow run's own is dead.
+"""A person's cancel: heard by the run itself, which stops its calls and says so before it ends.
 
-The run itself cancels its calls within a second or two. This is the last resort, for a run that was killed before it
-could: the ledger knows its calls on Modal. It is not the only path either, since Prefect does not promise to call it.
+Then Prefect's worker runs the hook below and sets the state. The hook is the last resort, for a run that was killed
+before it could stop anything: the ledger knows its calls on Modal. It is not the only path either, since Prefect does
+not promise to call it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+
 from foresight.compute import ledger
 from foresight.home import Home
+
+MESSAGE = "cancelled; what was finished is kept"
+
+
+def is_wanted() -> bool:
+    """Whether a person has asked Prefect to cancel this flow run. A server that cannot be reached has asked nothing."""
+    try:
+        with get_client(sync_client=True) as client:
+            state = client.read_flow_run(flow_run.id).state
+    except httpx.HTTPError as error:
+        get_run_logger().debug(f"the Prefect server does not answer: {error}")
+        return False
+    return state is not None and (state.is_cancelling() or state.is_cancelled())
+
+
+def tell(home: Home, run_id: str) -> None:
+    """Say that it was cancelled, and what of it is not known to have stopped."""
+    left = [call.label for call in ledger.list_calls(home, run_id) if ledger.is_alive(call)]
+    if left:
+        get_run_logger().warning(f"cancelled; not known to have stopped yet: {', '.join(left)}")
+    else:
+        get_run_logger().warning(f"{MESSAGE}. Go on from here: prefect flow-run retry {flow_run.id}")
 
 
 def stop_remote_calls(flow: Any, flow_run: Any, state: Any) -> None:

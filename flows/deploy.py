@@ -7,6 +7,7 @@ is set, switch off a nightly that somebody has switched on, and make forms that 
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from prefect.client.schemas.actions import DeploymentUpdate, VariableCreate, Wor
 from prefect.client.schemas.filters import WorkPoolFilter
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
+from prefect.workers.process import ProcessWorker
 
 from flows import automations, forms
 from foresight.errors import UserError
@@ -33,10 +35,7 @@ def deploy(file: Path = DEPLOYMENTS, *, runs_at_once: int | None = None) -> str:
     """Work pool (its limit only if given), time zone, deployments, automations. Returns one line: what was done."""
     with get_client(sync_client=True) as client:
         zone = _zone(client)
-        try:
-            client.read_work_pool(POOL)
-        except ObjectNotFound:
-            client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+        _pool(client)
         if runs_at_once is not None:
             client.update_work_pool(POOL, WorkPoolUpdate(concurrency_limit=runs_at_once))
         switched_on = _nightly_switch(client)
@@ -49,6 +48,19 @@ def deploy(file: Path = DEPLOYMENTS, *, runs_at_once: int | None = None) -> str:
     return (
         f"{len(names)} deployments; the nightly runs at 02:00 {zone} and is switched {'on' if switched_on else 'off'}"
     )
+
+
+def _pool(client: SyncPrefectClient) -> None:
+    """The work pool, whose command starts a flow run at once. Left blank, as Prefect has it, a process that looks for
+    the code comes before a run, and another one after a cancel, before the run is told as cancelled: seconds each."""
+    try:
+        template = client.read_work_pool(POOL).base_job_template
+    except ObjectNotFound:
+        template = {}
+        client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+    template = template or ProcessWorker.get_default_base_job_template()
+    template["variables"]["properties"]["command"]["default"] = shlex.join([sys.executable, "-m", "prefect.engine"])
+    client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=template))
 
 
 def _zone(client: SyncPrefectClient) -> str:

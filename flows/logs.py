@@ -15,6 +15,7 @@ from foresight.compute.masking import mask
 from foresight.errors import StepFailed, UserError
 
 WIDTH = 120
+_OF_A_CANCEL = ("Flow run was cancelled.", "Finished in state Running()")  # `flows.cancellation` has said it
 _OWN_DOINGS = ("Finished in state ", "Task run failed with state", "Task run encountered", "Created task run")
 
 
@@ -23,6 +24,8 @@ class _ForReading(logging.Filter):
         text = record.getMessage()
         if record.exc_info and isinstance(record.exc_info[1], (StepFailed, UserError)):
             return False  # the engine's surprise that a flow failed: why it did has been said, in one sentence
+        if record.name == "prefect.flow_runs" and text in _OF_A_CANCEL:
+            return False
         # A task that failed has said why, and the flow run says it again with what to do; its state has both.
         if record.name == "prefect.task_runs" and text.startswith(_OWN_DOINGS):
             return False

@@ -11,16 +11,15 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
-import httpx
 from prefect import allow_failure
-from prefect.client.orchestration import get_client
+from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture, wait
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment, flow_run
 from prefect.states import Cancelled, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import budget, failure, logs, mirror, story, zombies
+from flows import budget, cancellation, failure, logs, mirror, story, zombies
 from flows.outcome import Outcome
 from flows.progress import Progress
 from foresight.compute import ledger, planner, purse
@@ -53,6 +52,10 @@ def ended(work: Callable[[], Outcome]) -> Outcome | State:
     except UserError as refusal:
         news.if_nightly_failed(str(refusal))
         return refused(refusal)
+    except TerminationSignal:
+        if cancellation.is_wanted():
+            cancellation.tell(Home.from_environment(), current_run_id())
+        raise
     except Exception as error:
         news.if_nightly_failed(f"{type(error).__name__}: {error}")
         raise
@@ -64,8 +67,8 @@ def ended(work: Callable[[], Outcome]) -> Outcome | State:
     # A shell wants the results of a failed run too; the engine of a deployed one takes nothing but an exception.
     data = StepFailed(message, cause="exception", retryable=False) if deployment.id else outcome
     # In a shell, where no worker does it; and Prefect takes no other end of a run that is cancelling.
-    if ledger.cancel_requested(Home.from_environment(), outcome.run_id) or _cancelling():
-        return Cancelled(message="cancelled; what was finished is kept", data=data)
+    if ledger.cancel_requested(Home.from_environment(), outcome.run_id) or cancellation.is_wanted():
+        return Cancelled(message=cancellation.MESSAGE, data=data)
     return Failed(message=message, data=data)
 
 
@@ -156,7 +159,7 @@ def prepare(job: Job, run_id: str, home: Home) -> None:
         )
         try:
             while not wait([future], timeout=CANCEL_CHECK_S).done:
-                if _cancelling():
+                if cancellation.is_wanted():
                     ledger.request_cancel(home, run_id)
         except BaseException:
             ledger.request_cancel(home, run_id)
@@ -258,10 +261,10 @@ def _follow(
                 if tracker is not None:
                     for step in call.steps:
                         tracker.step_ended(step, None if error is None else str(error))
-            if pending and _cancelling():
+            if pending and cancellation.is_wanted():
                 ledger.request_cancel(home, run_id)
     except BaseException:  # Ctrl-C, or Prefect's TerminationSignal, which may be a person's cancel or a shutdown
-        if _cancelling():
+        if cancellation.is_wanted():
             ledger.request_cancel(home, run_id)
         else:
             backend.let_go(run_id)
@@ -289,14 +292,3 @@ def _options() -> str:
 
 def _retry_command() -> str:
     return f"prefect flow-run retry {flow_run.id}" if deployment.id else "the same command"
-
-
-def _cancelling() -> bool:
-    """Whether a person has asked Prefect to cancel this flow run. A server that cannot be reached has asked nothing."""
-    try:
-        with get_client(sync_client=True) as client:
-            state = client.read_flow_run(flow_run.id).state
-    except httpx.HTTPError as error:
-        get_run_logger().debug(f"the Prefect server does not answer: {error}")
-        return False
-    return state is not None and (state.is_cancelling() or state.is_cancelled())

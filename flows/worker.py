@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
 import signal
 import subprocess
@@ -82,6 +83,8 @@ def _work() -> None:
     from prefect.workers.process import ProcessWorker
 
     from flows.deploy import POOL
+
+    importlib.import_module("flows.pipeline")  # for the hook of a cancelled run, which would wait seconds for it
 
     def watch() -> None:
         while os.read(0, 1):

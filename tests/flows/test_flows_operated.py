@@ -21,6 +21,10 @@ from zoneinfo import ZoneInfo
 import httpx
 import psutil
 import pytest
+from modal_plane.control import PlaneControl
+from modal_plane.fixture import running_plane
+from remote import HERE, deploy
+from test_flows_modal import User
 
 from flows.deploy import CHECKOUT
 from foresight.home import Home
@@ -70,7 +74,7 @@ class Up:
         (toy.folder / "deployments.yaml").write_text(DEPLOYMENTS.replace("PLAN", toy.plan))
         self.environment = {
             **toy.environment,
-            "PYTHONPATH": f"{CHECKOUT}:{toy.folder}",
+            "PYTHONPATH": f"{CHECKOUT}:{toy.folder}:{HERE}",
             "FORESIGHT_PLAN": toy.plan,
             "FORESIGHT_DEPLOYMENTS": str(toy.folder / "deployments.yaml"),
             "FORESIGHT_UP_RUNS": "3",
@@ -177,7 +181,17 @@ def marginal_gate(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory, make_toy: Callable[[Path, Home], Any]) -> Iterator[Up]:
+def modal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlaneControl]:
+    with running_plane(tmp_path_factory.mktemp("plane")) as control:
+        done = deploy(control.environment, "remote_handlers", str(HERE))
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield control
+
+
+@pytest.fixture(scope="module")
+def up(
+    tmp_path_factory: pytest.TempPathFactory, make_toy: Callable[[Path, Home], Any], modal: PlaneControl
+) -> Iterator[Up]:
     folder = tmp_path_factory.mktemp("operated")
     toy = make_toy(folder, Home(folder / "home"))
     toy.second_handler("held", "held.yaml")
@@ -287,6 +301,32 @@ def test_a_cancel_stops_everything_within_ten_seconds(up: Up):
     assert time.monotonic() - began < CANCEL_S
     up.ended(run, "Cancelled")
     (up.toy.folder / "started-0").unlink()
+
+
+def test_a_cancel_reaches_eight_calls_on_modal_and_a_retry_goes_on(up: Up, modal: PlaneControl):
+    there = User(modal, up.toy.folder / "modal", {})
+    there.folder.mkdir()
+    there.held(seeds=8)
+    before = set(up.family())
+    run = up.run(plan=str(there.folder / "plan.yaml"), compute="modal", sub_experiment=["t_a"])
+    there.began(times=8)
+    started = [process for process in up.family() if process not in before]
+    asked_at = time.time()
+    up.post(f"flow_runs/{run}/set_state", state={"type": "CANCELLING"})
+    up.ended(run, "Cancelled", CANCEL_S)
+    assert time.time() - asked_at < CANCEL_S
+    calls = there.submitted()
+    assert [call["status"] for call in calls] == ["TERMINATED"] * 8
+    assert max(call["cancelled_at"] for call in calls) - asked_at < 5.0
+    _, alive = psutil.wait_procs(started, timeout=CANCEL_S)
+    assert not alive
+    assert there.noted("ended") == []
+    (there.folder / "go").touch()
+    up.retry(run)
+    wait_until(lambda: up.flow_run(run)["run_count"] == 2, "the retry")
+    up.ended(run, "Completed")
+    assert len(there.noted("ended")) == 8
+    assert len(there.submitted()) == 16
 
 
 def test_kill_9_is_marked_and_a_retry_goes_on_from_there(up: Up):
