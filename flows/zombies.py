@@ -29,8 +29,9 @@ MESSAGE = "its process is gone (killed, or the machine was lost). Retry it: what
 
 @contextmanager
 def written_down(home: Home, run_id: str) -> Iterator[None]:
-    """Around the work of a flow run. What other flow runs left when they died is marked first."""
-    for line in mark_dead(home):
+    """Around the work of a flow run. What other flow runs left when they died is marked first, and not itself, which is
+    this one's earlier attempt if it is retried."""
+    for line in mark_dead(home, besides=str(flow_run.id)):
         get_run_logger().warning(line)
     path = _folder(home) / f"{flow_run.id}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,9 +42,10 @@ def written_down(home: Home, run_id: str) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def mark_dead(home: Home) -> list[str]:
-    """Mark every flow run whose process is gone as crashed. One line each; one that another server knows is left."""
-    dead = [path for path in sorted(_folder(home).glob("*.json")) if _is_dead(path)]
+def mark_dead(home: Home, *, besides: str = "") -> list[str]:
+    """Mark every flow run whose process is gone as crashed, but for the one of that id. One line each; one that another
+    server knows is left."""
+    dead = [path for path in sorted(_folder(home).glob("*.json")) if path.stem != besides and _is_dead(path)]
     if not dead:
         return []
     with get_client(sync_client=True) as client:

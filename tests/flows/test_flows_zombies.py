@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from prefect.exceptions import ObjectNotFound
@@ -81,6 +82,16 @@ def test_what_ended_in_prefect_keeps_its_state_there(toy, killed, monkeypatch):
     monkeypatch.setattr(zombies, "get_client", lambda sync_client: client)
     assert zombies.mark_dead(toy.home) == []
     assert client.marked == []
+    assert not path.exists()
+
+
+def test_a_retry_does_not_mark_itself_for_what_its_killed_attempt_left(toy, killed, monkeypatch):
+    path, client = killed(dead()), Client(Running())
+    monkeypatch.setattr(zombies, "get_client", lambda sync_client: client)
+    monkeypatch.setattr(zombies, "flow_run", SimpleNamespace(id="a-flow-run"))
+    with zombies.written_down(toy.home, "run-1"):
+        assert client.marked == []
+        assert path.exists()
     assert not path.exists()
 
 
