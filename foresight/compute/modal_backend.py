@@ -352,10 +352,10 @@ class ModalBackend:
 
     def _others_follow(self, entry: CallEntry) -> bool:
         return any(
-            other.call_id == entry.call_id and other.run_id != entry.run_id and other.state != "ended"
+            other.call_id == entry.call_id and other.run_id != entry.run_id
             and other.owner is not None and other.owner.is_alive()
             and not ledger.cancel_requested(self._home, other.run_id, other.call_id)
-            for other in ledger.list_calls(self._home)
+            for other in ledger.open_calls(self._home, self._ended)
         )  # fmt: skip
 
     def _followed(self, call_id: str) -> _Followed:
