@@ -27,7 +27,9 @@ def assess(short: str, document: dict[str, Any], run_id: str, home: Home) -> Non
         f"{experiment_id}: {document['status']}, recommendation {document['recommendation']}, "
         f"confidence {document['assessment']['confidence']}"
     )
-    create_markdown_artifact(markdown.verdict(document), key=f"verdict-{short}", description=document["question"])
+    create_markdown_artifact(
+        markdown.verdict(document), key=f"verdict-{short}", description=markdown.in_short(document)
+    )
     if document["status"] == "stub":
         return
     folder = home.results / experiment_id

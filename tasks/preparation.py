@@ -55,8 +55,8 @@ def prepare_data(
         return refused(refusal)
     get_run_logger().info(
         f"data {spec.name} │ {len(manifest.items)} items from {len(manifest.sources)} sources, "
-        f"manifest {manifest.sha256[:12]}; "
-        f"{len(splits) * len(seeds)} splits share nothing"
+        f"manifest {manifest.sha256[:12]}"
+        + ("; train, validation and test share no source" if splits and seeds else "")
     )
     return manifest.sha256
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from foresight.results.comparison import Side
+from foresight.results.findings import number
 from foresight.results.gates import GateState
 from foresight.results.pictures import data_uri
+from foresight.results.table import BETTER, VERDICTS
 
 
 def verdict(document: Mapping[str, Any]) -> str:
@@ -25,30 +27,39 @@ def verdict(document: Mapping[str, Any]) -> str:
         lines.append(
             f"Measured on stand-ins ({', '.join(document['stand_ins'])}): this says nothing about the real models."
         )
+    # Short words and numbers, or the UI cuts the last column off; it does not wrap a cell either.
     lines += [
         "",
-        "| criterion | verdict | value | 95 % interval | acceptable | best baseline | n / seeds |",
-        "|---|---|---|---|---|---|---|",
+        "| criterion | verdict | value | 95 % interval | accept | best baseline | n/seeds |",
+        7 * "|---" + "|",
     ]
     for row in document["criteria"]:
-        sign = "≥" if row["direction"] == "higher" else "≤"
-        baseline = row["baseline"]
+        unit, baseline = row.get("unit"), row["baseline"]
         cells = [
-            row["name"],
+            row["name"] + (f", {unit}" if unit else ""),
             f"**{row['verdict']}**",
-            _number(row["value"]),
+            "–" if row["value"] is None else number(row["value"]),
             _interval(row["interval"]),
-            f"{sign} {row['acceptable']:g}",
-            "–" if baseline is None else f"{baseline['name']} {_number(baseline['value'])}",
-            f"{row['n']} / {row['seeds']}",
+            f"{BETTER[row['direction']]} {number(row['acceptable'])}",
+            "–" if baseline is None else f"{baseline['name'].replace('_', ' ')} {number(baseline['value'])}",
+            f"{row['n']}/{row['seeds']}",
         ]
         lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
-    # Long words stand outside of tables: the UI does not wrap a cell.
-    lines += ["", *(f"- {row['name']} ({row['sub_experiment']}): {row['reason']}" for row in document["criteria"]), ""]
+    lines += ["", "## Why", ""]
+    lines += [f"- {row['name']} ({row['sub_experiment']}): {row['reason']}" for row in document["criteria"]]
+    lines += ["", "## What was found", ""]
     for sub_id, entry in document["results"]["experiments"].items():
         text = entry["finding"] or entry.get("error", "") or "; ".join(entry["notes"])
-        lines.append(f"- **{sub_id}** {entry['title']}, {entry['status']}: {text}")
+        state = "" if entry["status"] == "completed" else f", {entry['status']}"
+        lines.append(f"- **{sub_id}** {entry['title']}{state}: {text}")
     return "\n".join(lines) + "\n"
+
+
+def in_short(document: Mapping[str, Any]) -> str:
+    """The verdict in a line: `pivot, confidence medium: 2 marginal, 2 not met`."""
+    verdicts = [row["verdict"] for row in document["criteria"]]
+    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in verdicts)
+    return f"{document['recommendation']}, confidence {document['assessment']['confidence']}: {counts or 'no criteria'}"
 
 
 def findings(document: Mapping[str, Any], folder: Path, pictures_each: int = 2) -> str:
@@ -97,11 +108,7 @@ def gates(states: Sequence[GateState]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _number(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.3f}"
-
-
 def _interval(value: Mapping[str, Any] | str | None) -> str:
     if value is None or isinstance(value, str):
         return value or "–"
-    return f"{value['low']:.3f} to {value['high']:.3f}"
+    return f"{number(value['low'])} … {number(value['high'])}"

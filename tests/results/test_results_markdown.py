@@ -51,8 +51,9 @@ def test_findings_carry_their_pictures_and_the_verdict_its_interval_and_baseline
     assert "Clusters: 0.72." in page
     assert len(re.findall(r"!\[plot\]\(data:image/(png|jpeg);base64,", page)) == 3
     verdict = markdown.verdict(document)
-    assert re.search(r"\| lpips \| \*\*met\*\* \| 0\.200 \| 0\.\d+ to 0\.\d+ \| ≤ 0\.35 \| mean_image 0\.500", verdict)
+    assert re.search(r"\| lpips \| \*\*met\*\* \| 0\.2 \| 0\.\d+ … 0\.\d+ \| ≤ 0\.35 \| mean image 0\.5 \|", verdict)
     assert "- lpips (e1_5): all of [" in verdict
+    assert markdown.in_short(document) == "proceed, confidence medium: 2 met"
 
 
 def test_cost_tells_what_this_run_computed_from_what_it_took_from_records(tmp_path):
