@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from flows.server import OwnServer
@@ -20,3 +21,7 @@ def test_a_server_that_dies_is_reported_with_its_log_and_the_room_on_its_disk(
     server.start()
     with pytest.raises(UserError, match=r"server\.log, on a disk with \d+ MB free"):
         server.wait()
+
+
+def test_the_ui_that_opens_is_the_one_whose_pages_ask_no_other_host(api_url: str):
+    assert httpx.get(api_url.removesuffix("api") + "ui-settings").json()["default_ui"] == "v1"
