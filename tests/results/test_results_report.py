@@ -31,7 +31,7 @@ from foresight.home import Home
 from foresight.plan.schema import Gate
 from foresight.results import gates, runs
 from foresight.results.record import Attempt
-from foresight.results.report import facts, page, scale, wording
+from foresight.results.report import facts, glossary, numbers, origin, page, scale, wording
 
 PLAN = plan(experiment(), gates=[Gate(id="gate_1", experiments=("c1",), unlocks_phase=2)])
 
@@ -133,24 +133,48 @@ def test_it_says_what_was_asked_what_came_out_how_sure_and_what_it_cost(mixed):
     assert "Can the latents be decoded back to pixels?" in text
     assert "of 2 criteria 1 is met and 1 is not met" in text
     assert "What decides is lpips, 0.6 where at most 0.35 is acceptable: even the better end" in text
-    assert "Confidence high" in text
+    assert "Protocol complete: 2 of 2 criteria have an interval" in text
+    assert "with 3 seeds" in text
+    assert "results.yaml calls this confidence high" in text
     assert "$3.00" in text  # six finished steps of 25 cents and the attempt that did not finish
 
 
 def test_stand_ins_stand_above_everything_and_decide_nothing(mixed):
     shown = Page(html(mixed)).text
-    assert shown.index("tiny stand-in models") < shown.index("Criteria")
-    assert wording.verdict(of(mixed))[0].startswith("Pivot: as measured on stand-ins, which decides nothing")
+    assert shown.index("the real model code with tiny weights") < shown.index("Criteria")
+    assert wording.verdict(of(mixed))[0].startswith("Pivot (rehearsal on stand-ins): the rule gives this word, and")
+
+
+def test_a_verdict_of_stand_ins_is_never_shown_as_a_bare_word_or_in_a_verdicts_colour(mixed):
+    for text in (html(mixed), html(mixed, None)):
+        assert '<span class="badge rehearsal">pivot (rehearsal on stand-ins)</span>' in text
+        assert 'class="badge pivot"' not in text
+        assert 'class="verdict pivot"' not in text
+    assert "<title>" in text
+    whole = page.render(facts.programme(mixed, PLAN), Path("x.md"), moving="real", origin="").text
+    assert "| pivot (rehearsal on stand-ins) |" in whole
+
+
+def test_the_question_is_answered_by_the_heads_of_the_findings_that_decide(mixed):
+    assert wording.answers(of(mixed)) == [("e1_4", "IoU 0.80 <b>&")]
+    assert wording._head("A good (2; of 3) [1. 2] reading; more. And more.") == "A good (2; of 3) [1. 2] reading."
+    text = Page(html(mixed)).text
+    assert text.index("IoU 0.80") < text.index("What decides is")
+    assert "since one criterion that is not met is enough" in text
 
 
 def test_real_models_are_not_called_stand_ins(home):
     finished_run(home, "run-1", [one for seed in range(3) for one in good(seed, stand_in=False)])
     assert "stand-in" not in Page(html(home)).text.lower()
+    assert '<span class="badge proceed">proceed</span>' in html(home)
     assert wording.verdict(of(home))[0] == ("Proceed: the idea holds by its own criteria; of 2 criteria 2 are met.")
 
 
 def test_what_was_not_measured_is_said(mixed):
-    assert wording.not_measured(of(mixed)) == ["e1_1 Study e1_1 is failed: RuntimeError: no such luck."]
+    assert wording.not_measured(of(mixed)) == [
+        "The real models (Qwen2.5-VL): stand-ins took their place.",
+        "e1_1 Study e1_1 is failed: RuntimeError: no such luck.",
+    ]
     run = begin(mixed, "run-2", experiment((LPIPS, IOU), short="c7"))
     complete(mixed, run, store(mixed, record("e1_1", metrics={"a": 1.0}, experiment_id="c7-study")))
     said = wording.not_measured(of(mixed, "c7"))
@@ -261,8 +285,10 @@ def test_every_metric_stands_beside_every_baseline_and_the_published_figure(mixe
     assert [(metric.name, metric.baselines, metric.sources) for metric in sub.metrics] == [
         ("lpips", {"mean_image": pytest.approx(0.9)}, 20)
     ]
-    assert [metric.name for metric in sub.others] == ["weights"]
+    assert [metric.name for metric in sub.others] == []
+    assert [metric.name for metric in sub.repeated] == ["weights"]  # a count, the same for every seed
     text = Page(html(mixed)).text
+    assert "lpips ↑ 0.600 0.900 mean image behind (" in text  # these samples say that more is better
     assert "0.264 (0.236)" in text
     assert "another model's decoder" in text
 
@@ -274,7 +300,7 @@ def test_the_programme_shows_gates_decisions_and_what_has_not_run(mixed):
     shown = Page(text)
     assert "Opened by Ada Lovelace" in shown.text
     assert "has not run in real" in shown.text
-    assert "What has not been run" in shown.text
+    assert "Can the latents be decoded back to pixels?" in shown.text
     assert shown.outside == []
     assert len(set(shown.ids)) == len(shown.ids)
     assert {link.removeprefix("#") for link in shown.links} <= set(shown.ids)
@@ -286,7 +312,7 @@ def test_markdown_says_the_same_and_its_pictures_lie_beside(mixed, tmp_path):
     page.write(report, output)
     text = output.read_text()
     assert wording.verdict(of(mixed))[1] in text
-    assert "| lpips (e1_5) | 0.6 |" in text
+    assert "| lpips (e1_5) | 0.600 |" in text
     linked = re.findall(r"!\[[^]]*]\(([^)]+)\)", text)
     assert len(linked) == 2
     assert all((tmp_path / name).is_file() for name in linked)
@@ -302,6 +328,82 @@ def test_another_suffix_and_a_missing_folder_are_refused(mixed, tmp_path):
         page.write(page.Report("x", {}), tmp_path / "nowhere/c1.html")
 
 
+def test_what_loses_to_a_guess_is_seen_to_lose(home):
+    """The best baseline is the one that we are least ahead of; a result behind it is not in a winner's letters."""
+    seeds = [samples("iou", 0.6, baseline=0.7, seed=seed) for seed in range(3)]
+    finished_run(home, "run-1", [record("e1_4", seed, one) for seed, one in enumerate(seeds)])
+    metric = of(home).subs[1].metrics[0]
+    assert (metric.best, metric.against) == ("mean_image", "behind")
+    text = html(home)
+    assert '<span class="badge against behind">behind</span>' in text
+    assert '<td class="n ours">' not in text.split('class="metrics"')[1].split("</table>")[0]
+
+
+@pytest.mark.parametrize(("ours", "said"), [(0.72, "ahead"), (0.7001, "level"), (0.68, "behind")])
+def test_ahead_or_behind_is_said_where_the_interval_leaves_no_doubt(home, ours: float, said: str):
+    finished_run(home, "run-1", [record("e1_4", s, samples("iou", ours, baseline=0.7, seed=s)) for s in range(3)])
+    assert of(home).subs[1].metrics[0].against == said
+
+
+def test_the_oracle_is_drawn_where_a_record_has_one(home):
+    of_seed = [
+        record("e1_5", s, samples("lpips", 0.5, baseline=0.9, seed=s), samples("lpips_oracle", 0.3, seed=s))
+        for s in range(3)
+    ]
+    finished_run(home, "run-1", of_seed)
+    row = next(one for one in of(home).criteria if one.row["name"] == "lpips")
+    assert row.oracle == pytest.approx(0.3)
+    assert "oracle 0.300" in html(home)
+
+
+def test_notes_that_say_something_was_not_measured_are_collected(home):
+    noted = record("e1_5", 0, samples("lpips", 0.2, baseline=0.9))
+    notes = ["ap_large: insufficient, no object of that size was held out.", "It was a fine day."]
+    finished_run(home, "run-1", [noted.model_copy(update={"notes": notes})])
+    assert "e1_5: ap_large: no data, no object of that size was held out." in wording.not_measured(of(home))
+    assert "fine day" not in " ".join(wording.not_measured(of(home)))
+
+
+def test_terms_and_points_are_those_that_the_page_uses(mixed):
+    names = [name for name, _ in glossary.terms([of(mixed)])]
+    assert {"source", "seed", "±", "LPIPS", "IoU", "mean image"} <= set(names)
+    assert "CKA" not in names
+    assert [name for name, _ in glossary.points([of(mixed)])] == ["X3", "X6"]
+
+
+def test_data_are_described_by_their_manifest(home):
+    content = {"sha256": "d" * 64, "shape": [480, 8, 112, 96, 3], "sources": {"a": {"origin": "drawn, D7, clip 0"}}}
+    write_json(home.datasets / "motion-1/manifest.json", content)
+    (home.datasets / "broken").mkdir()
+    (home.datasets / "broken/manifest.json").write_text("{")
+    known, other = origin._data(home, {"motion": "d" * 64, "else": "e" * 64})[::-1]
+    said = wording.data(known, [0.6, 0.15, 0.25])
+    assert said.startswith("480 clips of 8 frames, 96 x 112 px, drawn by a generator, of 1 source; train / validation")
+    assert "60% / 15% / 25% of the sources" in said
+    assert wording.data(other, []) == "its manifest does not lie here"
+
+
+@pytest.mark.parametrize(
+    ("value", "spread", "said"),
+    [
+        (0.61, None, "0.610"),
+        (0.6102, 0.02231, "0.610 ± 0.022"),
+        (21.0, None, "21.0"),
+        (-0.0325, 0.0062, "−0.0325 ± 0.0062"),
+        (0.0, None, "0"),
+        (1234.5, None, "1,234"),
+        (2e-7, None, "2.00e-07"),
+        (0.0, 0.5, "0.000 ± 0.500"),
+    ],
+)
+def test_a_column_of_numbers_has_even_digits(value: float, spread: float | None, said: str):
+    assert numbers.measured(value, spread) == said
+
+
+def test_signs_are_true_ones_and_names_stay():
+    assert numbers.prose("X3 -> X6: -0.03 (e1-4, 2026-11-26, 1e-05)") == "X3 → X6: −0.03 (e1-4, 2026-11-26, 1e-05)"
+
+
 # The drawing of a criterion
 
 
@@ -311,19 +413,23 @@ ROW = {"name": "x", "value": 0.5, "interval": {"low": 0.45, "high": 0.55}, "dire
 
 def boxes(svg: str) -> list[tuple[float, float, float]]:
     """Every text of a drawing: left, right, base line."""
-    return [
-        (float(x), float(x) + len(text) * 6.6, float(y))
-        for x, y, text in re.findall(r'<text class="\w+" x="([\d.]+)" y="([\d.]+)">([^<]*)</text>', svg)
-    ]
+    found = []
+    for anchor, x, y, text in re.findall(
+        r'<text class="\w+"(?: text-anchor="(\w+)")? x="([\d.]+)" y="([\d.]+)">([^<]*)</text>', svg
+    ):
+        left = float(x) - (len(text) * 6.6 if anchor == "end" else 0)
+        found.append((left, left + len(text) * 6.6, float(y)))
+    return found
 
 
 @pytest.mark.parametrize("width", [scale.WIDE, scale.NARROW])
+@pytest.mark.parametrize("oracle", [None, 0.95, 30.0])
 @pytest.mark.parametrize(
     "baselines", [{}, {f"guess {index}": 0.3 + index / 1000 for index in range(7)}, {"mean": -45.0, "other": 99.0}]
 )
-def test_no_two_labels_overlap_and_none_leaves_the_drawing(width: int, baselines: dict[str, float]):
-    drawn = boxes(scale._draw(ROW, baselines, width, "wide", ""))
-    assert len(drawn) == 4 + len(baselines)
+def test_no_two_labels_overlap_and_none_leaves_the_drawing(width: int, oracle: float | None, baselines: dict):
+    drawn = boxes(scale._draw(ROW, baselines, oracle, width, "wide", ""))
+    assert len(drawn) == 4 + len(baselines) + (oracle is not None)
     for left, right, base in drawn:
         assert left >= 0
         assert right <= width
@@ -333,26 +439,47 @@ def test_no_two_labels_overlap_and_none_leaves_the_drawing(width: int, baselines
         )
 
 
+@pytest.mark.parametrize("width", [scale.WIDE, scale.NARROW])
+@pytest.mark.parametrize("levels", [(0.9, 0.7, 0.5), (0.52, 0.51, 0.5), (0.9, 0.52, 0.5), (0.9, 0.89, 0.5)])
+def test_no_hairline_strikes_a_label_through(width: int, levels: tuple[float, ...]):
+    row = {**ROW, **dict(zip(("target", "acceptable", "failure"), levels, strict=True))}
+    svg = scale._draw(row, {}, None, width, "wide", "")
+    ties = [
+        (float(x), float(to))
+        for x, to in re.findall(r'<line class="tie" x1="([\d.]+)" x2="[\d.]+" y1="[\d.]+" y2="([\d.]+)"/>', svg)
+    ]
+    names = [box for box in boxes(svg) if box[2] > 40]
+    assert len(names) == 3
+    assert not any(left < x < right and base < to for x, to in ties for left, right, base in names)
+
+
+def test_baselines_stand_in_the_order_of_their_values_each_on_its_line():
+    svg = scale._draw(ROW, {"b": 99.0, "a": 60.0, "c": -45.0}, None, 330, "narrow", "")
+    written = re.findall(r">((?:← )?[abc] [^<]*)<", svg)
+    assert [text.split()[0] if "←" not in text else "c" for text in written] == ["c", "a", "b"]
+
+
 def test_better_lies_where_the_direction_says():
     for direction, levels in (("higher", (0.9, 0.7, 0.5)), ("lower", (0.25, 0.35, 0.45))):
         row = {**ROW, "direction": direction, **dict(zip(("target", "acceptable", "failure"), levels, strict=True))}
-        svg = scale._draw(row, {}, 680, "wide", "")
+        svg = scale._draw(row, {}, None, 680, "wide", "")
         left = {kind: float(x) for kind, x in re.findall(r'<rect class="(\w+)" x="([\d.]+)"', svg)}
         order = sorted(left, key=lambda kind: left[kind], reverse=direction == "lower")
         assert order == ["failed", "short", "fine", "aim"]
 
 
 def test_a_far_baseline_does_not_squash_the_thresholds():
-    svg = scale._draw(ROW, {"random": -45.1}, 680, "wide", "")
-    assert "← random -45.1" in svg
+    svg = scale._draw(ROW, {"random": -45.1}, None, 680, "wide", "")
+    assert "← random −45.1" in svg
     places = [float(x) for x in re.findall(r'<line class="tick" x1="([\d.]+)"', svg)]
     assert max(places) - min(places) > 200
 
 
 def test_the_drawing_says_in_words_what_it_shows():
-    said = scale.in_words({**ROW, "unit": "dB"}, {"mean_image": 0.2})
+    said = scale.in_words({**ROW, "unit": "dB"}, {"mean_image": 0.2}, 0.8)
     assert said == (
-        "x 0.5 dB, 95 % interval 0.45 to 0.55; target 0.9; acceptable 0.7; failure 0.5; baseline mean image 0.2. "
+        "x 0.500 dB, 95 % interval 0.450 to 0.550; target 0.9; acceptable 0.7; failure 0.5; oracle 0.800; "
+        "baseline mean image 0.200. "
         "Higher is better."
     )
     assert scale.draw({**ROW, "value": None}, {}) == ""

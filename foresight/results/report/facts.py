@@ -3,6 +3,7 @@ that an edited one changes nothing here."""
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from collections.abc import Iterable, Mapping
@@ -12,16 +13,20 @@ from typing import Any
 
 from foresight.errors import UserError
 from foresight.home import Home
+from foresight.metrics.statistics import LARGEST, Estimate, Interval, paired_difference_interval
 from foresight.plan.schema import Experiment, Plan
 from foresight.results import document, published, runs
 from foresight.results.assessment import mean
 from foresight.results.gates import GateState
 from foresight.results.gates import evaluate as evaluate_gate
-from foresight.results.record import Attempt, Provenance, Record, read_record
+from foresight.results.record import Record, Samples
+from foresight.results.report.origin import Cost, Source, cost_of, source_of
 from foresight.results.runs import Run
 from foresight.results.verify import Problem, record_problems
 
 PICTURES = (".png", ".jpg", ".jpeg")
+RESAMPLES = 1999  # of a difference that decides nothing; a verdict's own has five times as many
+ORACLE = "_oracle"  # ends the name of a metric that shows what could be reached at best
 CURVE = "learning_curve"  # how a probe was trained is looked at after what it does
 
 
@@ -34,21 +39,37 @@ class Metric:
     baselines: Mapping[str, float] = field(default_factory=dict)  # mean over seeds
     higher_is_better: bool | None = None  # None: nobody said
     sources: int = 0  # distinct, over all seeds; 0 without per-sample scores
+    best: str | None = None  # the baseline that we are least ahead of
+    difference: Estimate | None = None  # to it, paired; positive = better than it
 
     @property
     def value(self) -> float:
         return mean(self.values)
 
     @property
+    def against(self) -> str:
+        """`ahead`, `level` or `behind` of the best baseline, where the difference has an interval."""
+        if not isinstance(self.difference, Interval):
+            return ""
+        return "ahead" if self.difference.low > 0 else "behind" if self.difference.high < 0 else "level"
+
+    @property
+    def is_oracle(self) -> bool:
+        return self.name.endswith(ORACLE)
+
+    @property
     def spread(self) -> float | None:
-        """Standard deviation over seeds."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
+        """Standard deviation over seeds; none where they are equal, rounding apart."""
+        if len(self.values) < 2 or max(self.values) - min(self.values) <= 1e-12 * max(map(abs, self.values)):
+            return None
+        return statistics.stdev(self.values)
 
 
 @dataclass(frozen=True)
 class CriterionFacts:
     row: Mapping[str, Any]  # as results.yaml has it
     baselines: Mapping[str, float]
+    oracle: float | None  # the best that could be reached, where the sub-experiment measured it
     beside: published.Beside | None
 
 
@@ -61,59 +82,25 @@ class SubFacts:
     entry: Mapping[str, Any]  # as results.yaml has it
     metrics: tuple[Metric, ...]  # with per-sample scores
     others: tuple[Metric, ...]  # without
+    repeated: tuple[Metric, ...]  # the same, and only a baseline's mean again or a constant
     pictures: tuple[Path, ...]  # of the first seed
     files: tuple[str, ...]  # its other files, by name
     figures: tuple[published.Beside, ...]
     study: published.Study | None
 
     @property
+    def compared(self) -> list[Metric]:
+        """Those with a baseline beside them."""
+        return [metric for metric in self.metrics if metric.baselines]
+
+    @property
+    def alone(self) -> list[Metric]:
+        """With per-sample scores, and no baseline."""
+        return [metric for metric in self.metrics if not metric.baselines]
+
+    @property
     def baselines(self) -> list[str]:
         return list(dict.fromkeys(name for metric in self.metrics for name in metric.baselines))
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What one thing took."""
-
-    what: str
-    device: str
-    seconds: float
-    peak_bytes: int
-    usd: float
-    steps: int
-
-
-@dataclass(frozen=True)
-class Cost:
-    extractions: tuple[Spent, ...]
-    sub_experiments: tuple[Spent, ...]
-    failed: Spent | None  # attempts that did not finish
-
-    @property
-    def rows(self) -> list[Spent]:
-        return [*self.extractions, *self.sub_experiments, *([self.failed] if self.failed else [])]
-
-    @property
-    def seconds(self) -> float:
-        return sum(row.seconds for row in self.rows)
-
-    @property
-    def usd(self) -> float:
-        return sum(row.usd for row in self.rows)
-
-
-@dataclass(frozen=True)
-class Source:
-    """What produced the numbers, over all records; a list where they differ."""
-
-    commits: list[str]
-    dirty: bool
-    locks: list[str]
-    python: list[str]
-    platforms: list[str]
-    versions: dict[str, str]
-    models: list[tuple[str, str, str, str, bool]]  # role, id, revision, weights, stand-in
-    data: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -193,7 +180,8 @@ def _experiment(home: Home, experiment_id: str, plan: Experiment | None) -> Expe
                 aim=aims.get(sub_id, ""),
                 entry=entry,
                 metrics=metrics,
-                others=others,
+                others=tuple(one for one in others if not _repeats(one, metrics)),
+                repeated=tuple(one for one in others if _repeats(one, metrics)),
                 pictures=tuple(
                     built.artifacts[path]
                     for path in sorted(first, key=lambda path: CURVE in path)
@@ -210,8 +198,8 @@ def _experiment(home: Home, experiment_id: str, plan: Experiment | None) -> Expe
         kind=plan.kind if plan else "",
         criteria=tuple(_criterion(row, subs) for row in content["criteria"]),
         subs=tuple(subs),
-        cost=_cost(home, records),
-        source=_source(home, [record for of in records.values() for record in of]),
+        cost=cost_of(home, records),
+        source=source_of(home, [record for of in records.values() for record in of]),
         published=figures,
         problems=tuple(
             problem for of in records.values() for record in of for problem in record_problems(home, record, all_runs)
@@ -229,6 +217,7 @@ def _metrics(entry: Mapping[str, Any], records: list[Record]) -> tuple[tuple[Met
             without.append(Metric(name, values))
             continue
         names = dict.fromkeys(baseline for one in samples for baseline in one.baselines)
+        best, difference = _against_the_best(samples, list(names))
         with_samples.append(
             Metric(
                 name,
@@ -239,9 +228,33 @@ def _metrics(entry: Mapping[str, Any], records: list[Record]) -> tuple[tuple[Met
                 },
                 samples[0].higher_is_better,
                 len({group for one in samples for group in one.groups}),
+                best,
+                difference,
             )
         )
     return tuple(with_samples), tuple(without)
+
+
+def _against_the_best(samples: list[Samples], names: list[str]) -> tuple[str | None, Estimate | None]:
+    """The baseline that we are least ahead of, sample by sample, and how far; of those that every seed has."""
+    higher, found = samples[0].higher_is_better, []
+    for name in names:
+        if all(name in one.baselines for one in samples):
+            triples = [(one.scores, one.baselines[name], one.groups) for one in samples]
+            found.append((mean(mean(ours) - mean(theirs) for ours, theirs, _ in triples), name, triples))
+    if not found:
+        return None, None
+    ahead, best, triples = min(found, key=lambda one: one[0] if higher else -one[0])
+    if abs(ahead) > LARGEST:
+        return best, None
+    return best, paired_difference_interval(triples, higher_is_better=higher, resamples=RESAMPLES)
+
+
+def _repeats(metric: Metric, compared: Iterable[Metric]) -> bool:
+    """Whether it says no more than a baseline's mean, or is the same count in all seeds."""
+    means = [value for one in compared for value in one.baselines.values()]
+    constant = len(set(metric.values)) == 1 and metric.value == int(metric.value) and metric.value > 1
+    return constant or any(math.isclose(metric.value, value, rel_tol=1e-6, abs_tol=1e-9) for value in means)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -253,82 +266,5 @@ def _criterion(row: Mapping[str, Any], subs: Iterable[SubFacts]) -> CriterionFac
     sub = next((one for one in subs if one.id == row["sub_experiment"]), None)
     metric = next((one for one in sub.metrics if one.name == row["metric"]), None) if sub else None
     beside = next((one for one in sub.figures if one.figure.ours == row["metric"]), None) if sub else None
-    return CriterionFacts(row, metric.baselines if metric else {}, beside)
-
-
-def _cost(home: Home, records: Mapping[str, list[Record]]) -> Cost:
-    """Of every step that a number here rests on, and of the attempts at them that did not finish.
-
-    An extraction is counted once here, and again in the report of another experiment that reads it too.
-    """
-    fingerprints = dict.fromkeys(
-        fingerprint
-        for of in records.values()
-        for record in of
-        for fingerprint in record.identity.get("features", {}).values()
-    )
-    extractions = [record for fp in fingerprints if (record := _readable(home, fp)) is not None]
-    by_model: dict[str, list[Record]] = {}
-    for record in extractions:
-        for model in record.provenance.models.values():
-            by_model.setdefault(model.id, []).append(record)
-    every = [*extractions, *(record for of in records.values() for record in of)]
-    return Cost(
-        tuple(_spent(f"features of {model}", of) for model, of in by_model.items()),
-        tuple(_spent(sub_id, of) for sub_id, of in records.items() if of),
-        _failed(home, [record.fingerprint for record in every]),
-    )
-
-
-def _spent(what: str, records: list[Record]) -> Spent:
-    return Spent(
-        what=what,
-        device=", ".join(sorted({record.usage.device for record in records})),
-        seconds=sum(record.usage.seconds for record in records),
-        peak_bytes=max(record.usage.peak_memory_bytes for record in records),
-        usd=sum(record.usage.cost_usd for record in records),
-        steps=len(records),
-    )
-
-
-def _failed(home: Home, fingerprints: list[str]) -> Spent | None:
-    attempts = []
-    for fingerprint in fingerprints:
-        for path in sorted(home.step(fingerprint).glob("attempts/*/attempt.json")):
-            attempts.append(Attempt.model_validate_json(path.read_text()))
-    if not attempts:
-        return None
-    seconds, usd = sum(one.seconds for one in attempts), sum(one.cost_usd for one in attempts)
-    return Spent("attempts that did not finish", "", seconds, 0, usd, len(attempts))
-
-
-def _readable(home: Home, fingerprint: str) -> Record | None:
-    try:
-        return read_record(home, fingerprint)
-    except ValueError:  # `results verify` names it; what it cost is not known any more
-        return None
-
-
-def _source(home: Home, records: list[Record]) -> Source:
-    all_of: list[Provenance] = [record.provenance for record in records]
-    versions: dict[str, set[str]] = {}
-    for one in all_of:
-        for library, version in one.versions.items():
-            versions.setdefault(library, set()).add(version)
-    features = {fp for record in records for fp in record.identity.get("features", {}).values()}
-    extracted = [record.provenance for fp in sorted(features) if (record := _readable(home, fp)) is not None]
-    models = {
-        (role, model.id, model.revision, model.weights_sha256, model.stand_in)
-        for one in (*all_of, *extracted)
-        for role, model in one.models.items()
-    }
-    return Source(
-        commits=sorted({one.git_commit for one in all_of if one.git_commit}),
-        dirty=any(one.git_dirty for one in all_of),
-        locks=sorted({one.lock_sha256 for one in all_of if one.lock_sha256}),
-        python=sorted({one.python for one in all_of}),
-        platforms=sorted({one.platform for one in all_of}),
-        versions={library: " and ".join(sorted(found)) for library, found in sorted(versions.items())},
-        models=sorted(models),
-        data={name: sha256 for one in all_of for name, sha256 in sorted(one.data.items())},
-    )
+    oracle = next((one.value for one in sub.metrics if one.name == row["metric"] + ORACLE), None) if sub else None
+    return CriterionFacts(row, metric.baselines if metric else {}, oracle, beside)

@@ -18,7 +18,7 @@ from foresight.errors import UserError
 from foresight.files import write_atomic
 from foresight.results import table
 from foresight.results.findings import number
-from foresight.results.report import scale, wording
+from foresight.results.report import glossary, numbers, scale, wording
 from foresight.results.report.facts import ExperimentFacts, ProgrammeFacts
 
 LARGE_BYTES = 200_000  # a PNG of photographs: as JPEG it is a fifth, and no eye sees the difference
@@ -87,11 +87,16 @@ def _environment(html: bool) -> Environment:
     environment.globals |= {
         "wording": wording,
         "number": number,
+        "measured": numbers.measured,
+        "aligned": lambda value, spread: numbers.measured(value, spread),
+        "counted": numbers.counted,
         "published_number": table.published_number,
-        "scale": lambda row, baselines: Markup(scale.draw(row, baselines)),
+        "scale": lambda *what: Markup(scale.draw(*what)),
+        "words": _Words,
     }
     environment.filters |= {
         "words": wording.words,
+        "prose": numbers.prose,
         "duration": wording.duration,
         "money": wording.money,
         "size": lambda count: f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB",
@@ -99,6 +104,18 @@ def _environment(html: bool) -> Environment:
         "breakable": _breakable,
     }
     return environment
+
+
+class _Words:
+    """The glossary, its drawing as markup."""
+
+    WORDS = glossary.WORDS
+    points = staticmethod(glossary.points)
+    terms = staticmethod(glossary.terms)
+
+    @staticmethod
+    def diagram() -> Markup:
+        return Markup(glossary.diagram())
 
 
 def _breakable(name: Any) -> Markup:

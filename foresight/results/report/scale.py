@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from html import escape
+from itertools import combinations, product
 from typing import Any
 
 from foresight.results.findings import number
+from foresight.results.report.numbers import measured
 
 WIDE, NARROW = 680, 330
 EDGE, BAND, ROW = 12.0, 16.0, 16.0  # px
 LETTER, BOLD_LETTER = 6.6, 7.5  # px, the mean width of one at 12 px
+LEVELS = ("failure", "acceptable", "target")
 REACH = 1.2  # how far the axis follows a baseline that lies outside, in widths of what decides
 
 
@@ -25,22 +29,26 @@ class Mark:
     label: str
 
 
-def draw(row: Mapping[str, Any], baselines: Mapping[str, float]) -> str:
+def draw(row: Mapping[str, Any], baselines: Mapping[str, float], oracle: float | None = None) -> str:
     """Both drawings, of which a page shows one; empty where nothing was measured."""
     if row["value"] is None:
         return ""
-    text = escape(in_words(row, baselines), quote=True)
-    return "".join(_draw(row, baselines, width, name, text) for width, name in ((WIDE, "wide"), (NARROW, "narrow")))
+    text = escape(in_words(row, baselines, oracle), quote=True)
+    return "".join(
+        _draw(row, baselines, oracle, size, name, text) for size, name in ((WIDE, "wide"), (NARROW, "narrow"))
+    )
 
 
-def in_words(row: Mapping[str, Any], baselines: Mapping[str, float]) -> str:
+def in_words(row: Mapping[str, Any], baselines: Mapping[str, float], oracle: float | None = None) -> str:
     """What the drawing shows, for who does not see it."""
     unit = f" {row['unit']}" if row.get("unit") else ""
-    parts = [f"{row['name']} {number(row['value'])}{unit}"]
+    parts = [f"{row['name']} {measured(row['value'])}{unit}"]
     if isinstance(row["interval"], Mapping):
-        parts[0] += f", 95 % interval {number(row['interval']['low'])} to {number(row['interval']['high'])}"
-    parts += [f"{level} {number(row[level])}" for level in ("target", "acceptable", "failure")]
-    parts += [f"baseline {name.replace('_', ' ')} {number(value)}" for name, value in baselines.items()]
+        parts[0] += f", 95 % interval {measured(row['interval']['low'])} to {measured(row['interval']['high'])}"
+    parts += [f"{level} {number(row[level])}" for level in reversed(LEVELS)]
+    if oracle is not None:
+        parts.append(f"oracle {measured(oracle)}")
+    parts += [f"baseline {name.replace('_', ' ')} {measured(value)}" for name, value in baselines.items()]
     return f"{'; '.join(parts)}. {row['direction'].capitalize()} is better."
 
 
@@ -62,14 +70,22 @@ class _Axis:
 
     def mark(self, value: float, text: str) -> Mark:
         arrow = ("← ", "") if value < self.low else ("", " →") if value > self.high else ("", "")
-        return Mark(self(value), f"{arrow[0]}{text} {number(value)}{arrow[1]}")
+        return Mark(self(value), f"{arrow[0]}{text} {(number if text in LEVELS else measured)(value)}{arrow[1]}")
 
 
-def _draw(row: Mapping[str, Any], baselines: Mapping[str, float], width: int, name: str, words: str) -> str:
+def _draw(
+    row: Mapping[str, Any],
+    baselines: Mapping[str, float],
+    oracle: float | None,
+    width: int,
+    name: str,
+    words: str,
+) -> str:
     interval = row["interval"] if isinstance(row["interval"], Mapping) else None
-    levels = {level: float(row[level]) for level in ("failure", "acceptable", "target")}
+    levels = {level: float(row[level]) for level in LEVELS}
     ends = [interval["low"], interval["high"]] if interval else []
-    axis = _Axis(width, [*levels.values(), row["value"], *ends], baselines.values())
+    others = [*baselines.values(), *([] if oracle is None else [oracle])]
+    axis = _Axis(width, [*levels.values(), row["value"], *ends], others)
 
     parts = []
     # What was measured, above the bands
@@ -96,33 +112,77 @@ def _draw(row: Mapping[str, Any], baselines: Mapping[str, float], width: int, na
     label, y = _labels(marks, width, top=y + BAND + 4, to=y + BAND, kind="level")
     parts += label
 
-    # The baselines, each a hollow diamond
-    if baselines:
-        y += 10
-        marks = [axis.mark(value, name.replace("_", " ")) for name, value in baselines.items()]
-        below, end = _labels(marks, width, top=y + 6, to=y, kind="baseline")
-        parts += below
-        parts.append(f'<line class="rule" x1="{EDGE}" x2="{width - EDGE}" y1="{y}" y2="{y}"/>')
-        parts += [f'<path class="diamond" d="M{m.at} {y - 5}l5 5l-5 5l-5 -5z"/>' for m in marks]
-        y = end
+    # What could be reached at best, a full diamond; then the baselines, hollow ones, by value, each on a row of its own
+    y += 10
+    beneath = [] if oracle is None else [(axis.mark(oracle, "oracle"), "ceiling")]
+    for value_, name_ in sorted((value, name) for name, value in baselines.items()):
+        beneath.append((axis.mark(value_, name_.replace("_", " ")), "diamond"))
+    for mark, kind in beneath:
+        parts += _row(mark, width, y, kind)
+        y += ROW
+    y -= 0 if beneath else 10
     body = "".join(parts)
     return f'<svg class="scale {name}" role="img" aria-label="{words}" viewBox="0 0 {width} {y + 4:g}">{body}</svg>'
 
 
-def _labels(marks: Sequence[Mark], width: float, *, top: float, to: float, kind: str) -> tuple[list[str], float]:
-    """Texts under their marks, in as many rows as keep them apart, and where the last row ends.
+def _row(mark: Mark, width: float, y: float, kind: str) -> list[str]:
+    """A mark on a row of its own, its text beside it where there is room."""
+    right = mark.at + 9 + len(mark.label) * LETTER <= width
+    x, anchor = (mark.at + 9, "start") if right else (mark.at - 9, "end")
+    shape = f'<path class="{kind}" d="M{mark.at} {y - 5}l5 5l-5 5l-5 -5z"/>'
+    return [
+        f'<line class="rule" x1="{EDGE}" x2="{width - EDGE}" y1="{y:g}" y2="{y:g}"/>',
+        shape,
+        f'<text class="baseline" text-anchor="{anchor}" x="{x:.1f}" y="{y + 4:g}">{escape(mark.label)}</text>',
+    ]
 
-    A text in a lower row is tied to its mark (at height `to`) by a hairline, which passes behind the texts above.
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the text of a threshold stands: its row, and its left and right end."""
+
+    at: float
+    row: int
+    left: float
+    right: float
+
+    def crosses(self, other: _Place) -> bool:
+        """The texts overlap, or the line down to the lower one strikes the upper one through."""
+        if self.row == other.row:
+            return self.left < other.right + LETTER and other.left < self.right + LETTER
+        upper, lower = (self, other) if self.row < other.row else (other, self)
+        return upper.left - 2 < lower.at < upper.right + 2
+
+
+def _labels(marks: Sequence[Mark], width: float, *, top: float, to: float, kind: str) -> tuple[list[str], float]:
+    """Texts under their marks in as few rows as keep them apart and unstruck, and where the last row ends.
+
+    A text in a lower row is tied to its mark (at height `to`) by a hairline. Few marks, so every arrangement is tried,
+    the plainest first.
     """
-    ends: list[float] = []
+    letter = BOLD_LETTER if kind == "value" else LETTER
+
+    def place(mark: Mark, row: int, side: float) -> _Place:
+        room = len(mark.label) * letter
+        left = min(max(mark.at - room * side, 0.0), max(width - room, 0.0))
+        return _Place(mark.at, row, left, left + room)
+
+    chosen: list[_Place] = []
+    for plan in _arrangements(len(marks)):
+        chosen = [place(mark, *how) for mark, how in zip(marks, plan, strict=True)]
+        if not any(one.crosses(other) for one, other in combinations(chosen, 2)):
+            break
     lines, texts = [], []
-    for mark in sorted(marks, key=lambda one: one.at):
-        room = len(mark.label) * (BOLD_LETTER if kind == "value" else LETTER)
-        left = min(max(mark.at - room / 2, 0.0), max(width - room, 0.0))
-        row = next((index for index, end in enumerate(ends) if left > end + LETTER), len(ends))
-        ends[row : row + 1] = [left + room]
-        y = top + ROW * row
-        if row:
+    for mark, one in zip(marks, chosen, strict=True):
+        y = top + ROW * one.row
+        if one.row:
             lines.append(f'<line class="tie" x1="{mark.at}" x2="{mark.at}" y1="{to:g}" y2="{y + 4:g}"/>')
-        texts.append(f'<text class="{kind}" x="{left:.1f}" y="{y + 12:g}">{escape(mark.label)}</text>')
-    return lines + texts, top + ROW * len(ends)
+        texts.append(f'<text class="{kind}" x="{one.left:.1f}" y="{y + 12:g}">{escape(mark.label)}</text>')
+    return lines + texts, top + ROW * (1 + max(one.row for one in chosen))
+
+
+@cache
+def _arrangements(count: int) -> list[tuple[tuple[int, float], ...]]:
+    """A row and a side (0.5: centred, 0: to the right, 1: to the left) for each mark; the plainest first."""
+    ways = [(row, side) for row in range(count) for side in (0.5, 0.0, 1.0)]
+    return sorted(product(ways, repeat=count), key=lambda plan: sum(4 * row + (side != 0.5) for row, side in plan))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from foresight.results.findings import number
 from foresight.results.report.facts import ExperimentFacts
+from foresight.results.report.origin import Data
 
 MEANS = {
     "proceed": "the idea holds by its own criteria",
@@ -14,13 +16,24 @@ MEANS = {
     "investigate": "the measurements do not settle it",
     "pending": "not everything that decides has been measured",
 }
-SURE = {
-    "high": "every criterion has an interval over sources and seeds, trivial baselines beside it, and at least three "
-    "seeds",
-    "medium": "every criterion has an interval and trivial baselines beside it, but fewer than three seeds",
-    "low": "at least one criterion has no interval, no baseline or no measurement",
+RULE = {
+    "proceed": "every criterion is met",
+    "pivot": "one criterion that is not met is enough",
+    "investigate": "none is not met, but one at least is marginal, or was tried and failed",
+    "pending": "none is not met, but one at least is not measured",
+}
+CAVEAT = re.compile(r"insufficient|stand-in|not (scored|measured|extracted)|say (it )?nothing|says nothing|no score")
+PICTURES = {
+    "learning_curve": "Loss after each epoch, in training and on validation; the mark is the epoch that was kept.",
+    "reconstruction": "Each column is one held-out picture: the original above, what was read or painted of it below.",
+    "map_": "Each dot is one picture (or token). Groups of one colour would show that the space keeps kinds apart.",
+    "confusion": "Rows are the truth, columns what was read; a perfect reading is a diagonal.",
+    "edges": "Each column is one held-out picture, with the edges found in it below.",
+    "boxes": "True boxes and those that were read, on held-out pictures.",
+    "detections": "True boxes and the surest detections, on held-out pictures.",
 }
 DECIDES = {"proceed": "met", "pivot": "not met", "investigate": "marginal", "pending": "not measured"}
+ROLES = {"vlm": "Qwen2.5-VL", "vae": "LTX-Video's VAE", "dino": "DINOv2"}
 AT = {"higher": "at least", "lower": "at most"}
 
 
@@ -38,8 +51,9 @@ def verdict(facts: ExperimentFacts) -> tuple[str, str]:
         for word in ("met", "marginal", "not met", "not measured")
         if (count := said.count(word))
     ]
-    means = "as measured on stand-ins, which decides nothing" if content["stand_ins"] else MEANS[recommendation]
-    first = f"{recommendation.capitalize()}: {means}; "
+    first = f"{badge(facts).capitalize()}: "
+    first += "the rule gives this word, and on stand-ins it decides nothing; " if content["stand_ins"] else ""
+    first += f"{MEANS[recommendation]}; " if not content["stand_ins"] else ""
     first += f"of {len(rows)} criteria {_listed(counts)}." if len(rows) > 1 else f"its one criterion is {said[0]}."
     decides = [row for row in rows if row["verdict"] == DECIDES[recommendation]]
     decides = decides or [row for row in rows if row["verdict"] == "not measured"] or list(rows)
@@ -51,9 +65,61 @@ def verdict(facts: ExperimentFacts) -> tuple[str, str]:
     return first, f"{head} {row['name']}, {number(row['value'])}{_unit(row)} where {asked}: {row['reason']}."
 
 
+def badge(facts: ExperimentFacts) -> str:
+    """The verdict in a word, with what it must not be quoted without."""
+    word = str(facts.content["recommendation"])
+    return f"{word} (rehearsal on stand-ins)" if facts.content["stand_ins"] else word
+
+
+def rule(facts: ExperimentFacts) -> str:
+    """By which rule the verdict came."""
+    recommendation = facts.content["recommendation"]
+    words = "; ".join(f"{word}, {meaning}" for word, meaning in MEANS.items())
+    return f"What the words stand for: {words}. Here the rule says {recommendation}, since {RULE[recommendation]}."
+
+
 def sure(facts: ExperimentFacts) -> str:
-    confidence = facts.content["assessment"]["confidence"]
-    return f"Confidence {confidence}: {SURE[confidence]}."
+    """How complete the measuring was, which is what results.yaml calls confidence."""
+    rows, confidence = facts.content["criteria"], facts.content["assessment"]["confidence"]
+    if not rows:
+        return "No criterion, so nothing to be sure of."
+    whole = [row for row in rows if all(isinstance(row[what], Mapping) for what in ("interval", "difference"))]
+    seeds = min(row["seeds"] for row in rows)
+    said = (
+        f"Protocol {'complete' if confidence == 'high' else 'incomplete'}: {len(whole)} of {len(rows)} "
+        f"{'criteria have' if len(rows) > 1 else 'criterion has'} an interval over sources and seeds and a trivial "
+        f"baseline beside it, with {seeds} seed{'s' if seeds != 1 else ''} (three are asked for). results.yaml calls "
+        f"this confidence {confidence}"
+    )
+    return said + (": it is about how was measured, not about the real models." if facts.content["stand_ins"] else ".")
+
+
+def answers(facts: ExperimentFacts) -> list[tuple[str, str]]:
+    """Sub-experiment and the head of its finding, of those that a criterion is read from."""
+    deciding = dict.fromkeys(row["sub_experiment"] for row in facts.content["criteria"])
+    found = {sub.id: sub.entry["finding"] for sub in facts.subs}
+    return [(sub_id, _head(found[sub_id])) for sub_id in deciding if found.get(sub_id)]
+
+
+def reading_help(name: str) -> str:
+    """What to look at in a picture of a common kind; empty for others."""
+    return next((said for start, said in PICTURES.items() if name.startswith(start)), "")
+
+
+def data(one: Data, split: Sequence[float]) -> str:
+    """What a data set holds, as far as its manifest and the records say."""
+    if not one.shape:
+        return "its manifest does not lie here"
+    frames = f" of {one.shape[1]} frames" if len(one.shape) == 5 else ""
+    height, width = one.shape[-3:-1]
+    kind = "clips" if frames else "pictures"
+    origin = "drawn by a generator" if one.origins == ("drawn",) else f"from {_listed(list(one.origins[:6]))}"
+    said = f"{one.shape[0]:,} {kind}{frames}, {width} x {height} px, {origin}, of {one.sources:,} source"
+    said += "s" if one.sources != 1 else ""
+    if len(split) == 3:
+        shares = " / ".join(f"{share:.0%}" if share <= 1 else f"{share:g}" for share in split)
+        said += f"; train / validation / test {shares} of the sources, drawn anew for each seed"
+    return said
 
 
 def stand_ins(facts: ExperimentFacts) -> str:
@@ -62,7 +128,7 @@ def stand_ins(facts: ExperimentFacts) -> str:
     if not names:
         return ""
     return (
-        f"Measured on {_listed(names)}: tiny stand-in models of the real classes. Every number here says whether the "
+        f"Measured on {_listed(names)}: the real model code with tiny weights. Every number here says whether the "
         "code works, and nothing about the models that the programme asks about."
     )
 
@@ -77,6 +143,13 @@ def counts(facts: ExperimentFacts, moves_gates: bool) -> str:
 def not_measured(facts: ExperimentFacts) -> list[str]:
     """What the plan asks for and nobody knows, one line each."""
     lines = []
+    if facts.content["stand_ins"]:
+        replaced = sorted({role for role, *_, stand_in in facts.source.models if stand_in})
+        lines.append(
+            f"The real models ({_listed([ROLES.get(role, role) for role in replaced])}): stand-ins took their place."
+            if replaced
+            else "The real models: stand-ins took their place."
+        )
     for row in facts.content["criteria"]:
         if row["verdict"] == "not measured":
             lines.append(f"Criterion {row['name']}: {row['reason']}.")
@@ -90,9 +163,16 @@ def not_measured(facts: ExperimentFacts) -> list[str]:
         if entry["status"] != "completed":
             why = entry.get("error") or "; ".join(entry.get("notes", [])) or "it has not run"
             lines.append(f"{sub.id} {entry['title']} is {entry['status']}: {why}.")
-        elif missing := sorted(set(facts.run.seeds) - set(entry["seeds"])):
+            continue
+        if missing := sorted(set(facts.run.seeds) - set(entry["seeds"])):
             lines.append(f"{sub.id} has no result of seed {', '.join(map(str, missing))}.")
+        lines += [f"{sub.id}: {note(text)}" for text in entry.get("notes", []) if CAVEAT.search(text)]
     return [line.replace("..", ".") for line in lines]
+
+
+def note(text: str) -> str:
+    """A handler's note; `insufficient` is also a verdict's word, so what lacks data is said to have none."""
+    return text.replace(": insufficient, ", ": no data, ")
 
 
 def command(facts: ExperimentFacts) -> str:
@@ -105,6 +185,16 @@ def command(facts: ExperimentFacts) -> str:
     if facts.run.stub:
         words.append("--stub-mode")
     return " ".join(words)
+
+
+def devices(facts: ExperimentFacts) -> str:
+    """What computed it."""
+    return _listed(sorted({row.device for row in facts.cost.rows if row.device}) or ["an unknown device"])
+
+
+def seconds_a_step(facts: ExperimentFacts, sub_id: str) -> float:
+    """What one seed of a sub-experiment took; 0 where nobody knows."""
+    return next((row.seconds / row.steps for row in facts.cost.sub_experiments if row.what == sub_id), 0.0)
 
 
 def duration(seconds: float) -> str:
@@ -131,6 +221,16 @@ def _how_far(row: Mapping[str, Any]) -> float:
     scale = abs(row["failure"] - row["acceptable"])
     wrong = row["acceptable"] - row["value"] if row["direction"] == "higher" else row["value"] - row["acceptable"]
     return wrong / scale
+
+
+def _head(finding: str) -> str:
+    """Its first sentence, as far as the first semicolon outside of brackets."""
+    depth = 0
+    for at, letter in enumerate(finding):
+        depth += (letter in "([") - (letter in ")]")
+        if not depth and (letter == ";" or finding[at : at + 2] == ". "):
+            return finding[:at] + "."
+    return finding
 
 
 def _unit(row: Mapping[str, Any]) -> str:
