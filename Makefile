@@ -40,11 +40,12 @@ test: check  ## linter, types, import rules and the fast tests
 test-all: check  ## and the slow ones
 	$(BIN)/pytest
 
-bench: setup  ## phase 1 with features once and anew, what a local call costs to start, the orchestration beside Metaflow and Dagster, reading 1,000 records
+bench: setup  ## phase 1 with features once and anew, what a local call costs to start, the orchestration beside Metaflow and Dagster, reading 1,000 records, 20 calls on Modal's control plane against their critical path
 	$(BIN)/python benchmarks/phase_one.py
 	$(BIN)/python benchmarks/local_backend.py
 	$(BIN)/python benchmarks/orchestration.py
 	$(BIN)/python benchmarks/many_records.py
+	$(BIN)/python benchmarks/modal_makespan.py
 
 screenshots: setup  ## pictures of the UI for the docs; needs chromium (apt-get install chromium)
 	$(BIN)/python docs/images/screenshots.py

@@ -243,7 +243,8 @@ def _follow(
     failures: dict[str, str] = {}
     try:
         while pending:
-            for future in wait(list(pending), timeout=CANCEL_CHECK_S).done:
+            over = wait(list(pending), timeout=CANCEL_CHECK_S).done
+            for future in over:
                 call = pending.pop(future)
                 error = _error_of(future)
                 if isinstance(error, OverBudget):
@@ -263,6 +264,8 @@ def _follow(
                         tracker.step_ended(step, None if error is None else str(error))
             if pending and cancellation.is_wanted():
                 ledger.request_cancel(home, run_id)
+            if tracker is not None and not over:  # what waited for those that ended has been started: that comes first
+                tracker.show()
     except BaseException:  # Ctrl-C, or Prefect's TerminationSignal, which may be a person's cancel or a shutdown
         if cancellation.is_wanted():
             ledger.request_cancel(home, run_id)

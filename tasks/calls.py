@@ -175,15 +175,20 @@ def _one_attempt(
     say(backend.introduce(call_id) or "starts")
     deadline, stopped_for, cancelled = Deadline(home, run_id, call), None, False
     cursor, reports = 0, Reports()
-    while True:
-        state = backend.poll(call_id, backend.poll_s)
-        lines, cursor = backend.logs(call_id, cursor)
+
+    def show(lines: Sequence[LogLine]) -> None:
         for line in reports.due(whole_tracebacks(newest_progress(lines))):
             text = line.text if line.progress is None else f"{line.progress:4.0%}  {line.text}"
             say(text if line.step in (None, call.label) or line.progress is not None else f"{line.step}: {text}")
+
+    while True:
+        state = backend.poll(call_id, backend.poll_s)
+        lines, cursor = backend.logs(call_id, cursor)
+        show(lines)
         if lines:
             bill.works()
         if state != "running":
+            backend.late_logs(call_id, cursor, show)  # what needs this call does not wait for them
             asked = {step.fingerprint for step in call.steps}  # a call that was attached to may have others too
             outcomes = {o.fingerprint: o for o in backend.outcome(call_id) if o.fingerprint in asked}
             bill.settle(call_id, outcomes.values())

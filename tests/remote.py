@@ -98,6 +98,8 @@ class Run:
     options: dict[str, Any]
     said: list[str] = field(default_factory=list)
     failure: BaseException | None = None
+    returned: threading.Event = field(default_factory=threading.Event)
+    """What needs the call may start; the last lines of its log may still come."""
 
     def __post_init__(self) -> None:
         from foresight.compute.modal_backend import ModalBackend
@@ -136,6 +138,8 @@ class Run:
             follow(self.call, self.backend, self.run_id, self.home, self.said.append)
         except BaseException as failure:  # noqa: BLE001 - for the test to look at
             self.failure = failure
+        self.returned.set()
+        self.backend.close()
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ A container of the test's control plane sees the machine's `/tmp`, so that a tes
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -51,3 +52,15 @@ def killed(runner):
     with (Path(runner.config["folder"]) / "began").open("a") as stream:
         stream.write("killed\n")
     os.kill(os.getpid(), 9)
+
+
+def timed(runner):
+    """Sleeps as long as it is told, and notes when it began and ended, by the clock that the plane has too."""
+    config, folder = runner.config, Path(runner.config["folder"])
+    began = time.time()
+    time.sleep(config["seconds"])
+    while config["until"] and not (folder / f"{config['until']}.json").exists():
+        time.sleep(0.02)
+    (folder / f"{runner.sub_experiment}.json").write_text(json.dumps({"began": began, "ended": time.time()}))
+    runner.log_samples("accuracy", np.full(12, 0.75), groups=[f"s{i}" for i in range(12)], higher_is_better=True)
+    return {"finding": "accuracy {accuracy}", "metrics": {}, "artifacts": []}

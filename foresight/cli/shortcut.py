@@ -142,4 +142,5 @@ def _run(call: Call, home: Home, run_id: str, tracker: Tracker) -> list[str]:
         if error is not None:
             failed.append(step.label)
             print(f"{step.label} failed: {error}", flush=True)
+    tracker.show()
     return failed

@@ -92,6 +92,9 @@ class Backend(Protocol):
     def logs(self, call_id: str, cursor: int) -> tuple[Sequence[LogLine], int]:
         """The lines since `cursor`, and the new cursor."""
 
+    def late_logs(self, call_id: str, cursor: int, show: Callable[[Sequence[LogLine]], None]) -> None:
+        """Have the lines shown that come after the end of a call. Does not wait for them; `close` does."""
+
     def outcome(self, call_id: str) -> Sequence[StepOutcome]:
         """How each step ended. Only after `finished` or `lost`; a lost call's unfinished steps are `lost`."""
 

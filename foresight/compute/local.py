@@ -161,6 +161,9 @@ class LocalBackend:
         end = path.stat().st_size if path.exists() else 0
         return read_lines(path, cursor, end, journal_of(self._home, entry).began, ended=ended)
 
+    def late_logs(self, call_id: str, cursor: int, show: Callable[[Sequence[LogLine]], None]) -> None:
+        """A worker that is dead has written all of them."""
+
     def outcome(self, call_id: str) -> Sequence[StepOutcome]:
         """Raises `ValueError` while the call runs."""
         if self.attach(call_id) == "running":

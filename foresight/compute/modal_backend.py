@@ -18,6 +18,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,16 +29,19 @@ import modal
 from foresight.compute import crash_points, ledger
 from foresight.compute.attempt import attempt_numbers
 from foresight.compute.backend import Call, CallState, LogLine, StepOutcome
+from foresight.compute.beside import beside
 from foresight.compute.causes import Trouble
 from foresight.compute.ledger import CallEntry, StepEntry
-from foresight.compute.modal_claims import live_holder
-from foresight.compute.modal_log import RemoteLog
+from foresight.compute.modal_claims import claims_dict, live_holder
+from foresight.compute.modal_log import LATE_S, RemoteLog
 from foresight.compute.modal_names import APP, ON_CPU, ON_GPU
 from foresight.compute.modal_settlement import settle
 from foresight.compute.modal_trouble import FATAL, TRANSPORT, killed_for_memory, refusal_of, trouble_of_call
+from foresight.compute.modal_volume import results
 from foresight.compute.process import Process
 from foresight.compute.rates import TABLE, Rates
 from foresight.compute.run_step import steps_to_json
+from foresight.compute.step import Resources
 from foresight.errors import StepFailed
 from foresight.home import Home
 
@@ -92,18 +96,23 @@ class ModalBackend:
         self._calls: dict[str, _Followed] = {}
         self._ended: set[Path] = set()  # entries of the ledger that need not be read again
         self._letting_go = threading.Event()
+        self._claims, self._results = claims_dict(), results()  # no deployment changes them: one look-up each a run
+        self._late: list[Future[None]] = []  # last lines that are still to be shown
 
     # ------------------------------------------------------------------ starting, or finding what was started
 
     def submit(self, call: Call, *, run_id: str) -> str:
         """Attach to a live call that works on one of these steps, or spawn one. Waits while Modal cannot be reached."""
         since: float | None = None
+        function: Future[modal.Function] | None = None
         while True:
             self._require_wanted(run_id)
+            if function is None or function.done():  # while it is looked whether it is needed; anew where it was not
+                function = beside(_function, call.resources)
             try:
                 followed = self._of_this_home(call, run_id) or self._by_its_claim(call, run_id)
                 crash_points.reached("looked for a live call")
-                return (followed or self._spawn(call, run_id)).id
+                return (followed or self._spawn(call, function.result(), run_id)).id
             except FATAL as error:
                 raise StepFailed(str(refusal_of(error)), cause="needs", retryable=False) from error
             except TRANSPORT as error:
@@ -126,39 +135,32 @@ class ModalBackend:
     def _by_its_claim(self, call: Call, run_id: str) -> _Followed | None:
         """A call of another home, or one of this home that was never written down."""
         for step in call.steps:
-            holder = live_holder(step.fingerprint)
+            holder = live_holder(self._claims, step.fingerprint)
             if holder is not None:
                 call_id, home_id = holder
-                followed = self._enter(call, call_id, run_id, foreign=home_id != self._home.id)
+                handle = modal.FunctionCall.from_id(call_id)
+                followed = self._enter(call, call_id, handle, run_id, foreign=home_id != self._home.id)
                 followed.attached = True
                 return followed
         return None
 
-    def _spawn(self, call: Call, run_id: str) -> _Followed:
-        resources = call.resources
-        function = modal.Function.from_name(APP, ON_CPU if resources.device == "cpu" else ON_GPU).with_options(
-            gpu=None if resources.device == "cpu" else resources.device,
-            cpu=resources.cores,
-            memory=math.ceil(resources.memory_gb * 1024),
-            timeout=min(math.ceil(resources.timeout_s) + GRACE_S, LONGEST_S),
-        )
+    def _spawn(self, call: Call, function: modal.Function, run_id: str) -> _Followed:
         fingerprints = [step.fingerprint for step in call.steps]
         payload = {
             "steps": steps_to_json(call),
             "run_id": run_id,
             "home_id": self._home.id,
-            "threads": max(1, int(resources.cores)),
+            "threads": max(1, int(call.resources.cores)),
             "usd_per_second": self.rates.usd_per_second(call.resources),
             "attempts": {fp: max(attempt_numbers(self._home, fp), default=0) for fp in fingerprints},
         }
         handle = function.spawn(payload)
         crash_points.reached("spawned")
-        followed = self._enter(call, handle.object_id, run_id, foreign=False)
+        followed = self._enter(call, handle.object_id, handle, run_id, foreign=False)
         crash_points.reached("in the ledger")
         return followed
 
-    def _enter(self, call: Call, call_id: str, run_id: str, *, foreign: bool) -> _Followed:
-        handle = modal.FunctionCall.from_id(call_id)
+    def _enter(self, call: Call, call_id: str, handle: modal.FunctionCall, run_id: str, *, foreign: bool) -> _Followed:
         entry = CallEntry(
             call_id=call_id,
             run_id=run_id,
@@ -177,7 +179,7 @@ class ModalBackend:
             foreign=foreign,
         )
         ledger.write_call(self._home, entry)
-        return self.follow(entry)
+        return self.follow(entry, handle)
 
     def _take_over(self, entry: CallEntry, run_id: str) -> _Followed:
         """Follow a call of this home from here on, as part of `run_id`."""
@@ -191,9 +193,9 @@ class ModalBackend:
         followed.attached = True
         return followed
 
-    def follow(self, entry: CallEntry) -> _Followed:
+    def follow(self, entry: CallEntry, handle: modal.FunctionCall | None = None) -> _Followed:
         """A call that the ledger knows, from here on."""
-        handle = modal.FunctionCall.from_id(entry.call_id)
+        handle = handle or modal.FunctionCall.from_id(entry.call_id)
         followed = _Followed(entry, handle, RemoteLog(handle, datetime.fromisoformat(entry.submitted_at)))
         self._calls[entry.call_id] = followed
         return followed
@@ -273,7 +275,7 @@ class ModalBackend:
 
     def _settle(self, followed: _Followed) -> None:
         entry = followed.entry
-        outcomes = settle(self._home, entry, followed.result, followed.trouble)
+        outcomes = settle(self._home, self._results, entry, followed.result, followed.trouble)
         crash_points.reached("results home")
         ledger.update_call(self._home, entry.run_id, entry.call_id, state="ended", ended_at=ledger.now())
         followed.outcomes = outcomes
@@ -290,8 +292,7 @@ class ModalBackend:
         followed = self._followed(call_id)
         try:
             at = max(cursor, followed.entry.log_cursor)
-            ended, complete = followed.outcomes is not None, followed.result is not None
-            lines, shown = followed.log.read(at, ended=ended, complete=complete)
+            lines, shown = followed.log.read(at, ended=followed.outcomes is not None)
         except (*TRANSPORT, modal.exception.Error) as error:
             logger.debug("the log of %s cannot be read now: %s", call_id, error)
             return [], cursor
@@ -299,6 +300,17 @@ class ModalBackend:
             entry = followed.entry
             followed.entry = ledger.update_call(self._home, entry.run_id, entry.call_id, log_cursor=shown)
         return lines, shown
+
+    def late_logs(self, call_id: str, cursor: int, show: Callable[[Sequence[LogLine]], None]) -> None:
+        followed = self._followed(call_id)
+
+        def read() -> None:
+            try:
+                show(followed.log.rest(cursor, complete=followed.result is not None))
+            except (*TRANSPORT, modal.exception.Error) as error:
+                logger.debug("the last lines of %s cannot be read: %s", call_id, error)
+
+        self._late.append(beside(read))
 
     # ------------------------------------------------------------------ stopping, or letting go
 
@@ -337,10 +349,19 @@ class ModalBackend:
         check()
 
     def warm_up(self) -> None:
-        """Nothing to do beforehand."""
+        """What every call will ask for, while models and data are prepared: a connection, and two look-ups."""
+        beside(self._look_up)
+
+    def _look_up(self) -> None:
+        try:
+            self._claims.hydrate()
+            self._results.hydrate()
+        except (*TRANSPORT, modal.exception.Error) as error:  # met again, and told, where it matters
+            logger.debug("not looked up beforehand: %s", error)
 
     def close(self) -> None:
-        """Nothing of it lives in this process."""
+        """The last lines of the calls are shown when this returns. Nothing else of it lives in this process."""
+        wait(self._late, timeout=2 * LATE_S)
 
     def _send_cancel(self, followed: _Followed) -> None:
         stop(followed.entry)
@@ -361,6 +382,17 @@ class ModalBackend:
     def _followed(self, call_id: str) -> _Followed:
         found = self._calls.get(call_id)
         return found if found is not None else self.follow(ledger.find_call(self._home, call_id))
+
+
+def _function(resources: Resources) -> modal.Function:
+    """Bound to what a call needs. Asked for call by call, since a deployment in the middle of a run changes it."""
+    bound = modal.Function.from_name(APP, ON_CPU if resources.device == "cpu" else ON_GPU).with_options(
+        gpu=None if resources.device == "cpu" else resources.device,
+        cpu=resources.cores,
+        memory=math.ceil(resources.memory_gb * 1024),
+        timeout=min(math.ceil(resources.timeout_s) + GRACE_S, LONGEST_S),
+    )
+    return bound.hydrate()
 
 
 def _too_small(followed: _Followed) -> Trouble | None:

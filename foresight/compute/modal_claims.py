@@ -31,12 +31,17 @@ class RemoteClaim:
         """Nothing to do: see the module."""
 
 
+def claims_dict() -> modal.Dict:
+    """Where the claims lie. Every new handle asks Modal once more what it is, so a run uses one."""
+    return modal.Dict.from_name(CLAIMS, create_if_missing=True)
+
+
 def try_claim(fingerprint: str, holder: Holder, home_id: str) -> Claim | Holder:
     """The claim for `holder.call_id`, or who has it. Only for the container that the call runs in.
 
     `home_id` is of the home that submitted the call, for `claimed_from`.
     """
-    claims = modal.Dict.from_name(CLAIMS, create_if_missing=True)
+    claims = claims_dict()
     mine = {"call_id": holder.call_id, "run_id": holder.run_id, "home_id": home_id}
     number, found = _highest(claims, fingerprint)
     while found is None or found["call_id"] != holder.call_id:
@@ -47,16 +52,16 @@ def try_claim(fingerprint: str, holder: Holder, home_id: str) -> Claim | Holder:
     return RemoteClaim(fingerprint)
 
 
-def live_holder(fingerprint: str) -> tuple[str, str] | None:
+def live_holder(claims: modal.Dict, fingerprint: str) -> tuple[str, str] | None:
     """The call that works on it now and the id of the home that submitted it."""
-    _, found = _highest(modal.Dict.from_name(CLAIMS, create_if_missing=True), fingerprint)
+    _, found = _highest(claims, fingerprint)
     return (found["call_id"], found["home_id"]) if found is not None and is_live(found["call_id"]) else None
 
 
 def claimed_from(home_id: str) -> dict[str, tuple[str, list[str]]]:
     """Call id -> run id and fingerprints, of all claims that calls of this home ever made and that Modal remembers."""
     found: dict[str, tuple[str, list[str]]] = {}
-    for key, claim in modal.Dict.from_name(CLAIMS, create_if_missing=True).items():
+    for key, claim in claims_dict().items():
         if claim["home_id"] == home_id:
             found.setdefault(claim["call_id"], (claim["run_id"], []))[1].append(key.partition("/")[0])
     return found

@@ -20,9 +20,10 @@ from foresight.compute.log_lines import parse_line
 from foresight.compute.modal_names import END_OF_LOG
 
 EVERY_S = 2.0
+LATE_EVERY_S = 0.25
 OVERLAP = timedelta(seconds=5)
 LATE_S = 3.0
-"""How long the last lines of a call that said that it was over are waited for."""
+"""How long the last lines of a call that said that it was over are waited for. Nothing else waits for them."""
 
 _MEMORY = re.compile(r"out of memory|\boom\b", re.IGNORECASE)
 
@@ -40,24 +41,28 @@ class RemoteLog:
         self.memory_ran_out = ""
         """What Modal itself said, if it killed a container of this call for its memory. The call then starts again."""
 
-    def read(self, cursor: int, *, ended: bool, complete: bool) -> tuple[Sequence[LogLine], int]:
-        """The new lines after `cursor`, and the cursor after them. Asks Modal every 2 s at most, until it has `ended`.
-
-        `complete`: the call said all that it had to say, so its last line is on its way if it is not there.
-        """
+    def read(self, cursor: int, *, ended: bool = False) -> tuple[Sequence[LogLine], int]:
+        """The new lines after `cursor`, and the cursor after them. Asks every 2 s at most, until it has `ended`."""
         if not ended and time.monotonic() < self._next:
             return [], cursor
         lines, cursor = self._fetch(cursor)
-        deadline = time.monotonic() + LATE_S
-        while complete and not self._end_seen and time.monotonic() < deadline:
-            time.sleep(0.25)
-            more, cursor = self._fetch(cursor)
-            lines += more
-        if ended:
-            lines += [parse_line(rest.encode(), None) for rest in self._begun.values() if rest]
-            self._begun.clear()
         self._next = time.monotonic() + EVERY_S
         return lines, cursor
+
+    def rest(self, cursor: int, *, complete: bool) -> Sequence[LogLine]:
+        """What is still to come of a call that has ended, and has been read since.
+
+        `complete`: the call said all that it had to say, so its last line is on its way if it is not there.
+        """
+        lines: list[LogLine] = []
+        deadline = time.monotonic() + LATE_S
+        while complete and not self._end_seen and time.monotonic() < deadline:
+            time.sleep(LATE_EVERY_S)
+            more, cursor = self._fetch(cursor)
+            lines += more
+        lines += [parse_line(rest.encode(), None) for rest in self._begun.values() if rest]
+        self._begun.clear()
+        return lines
 
     def _fetch(self, cursor: int) -> tuple[list[LogLine], int]:
         shown = datetime.fromtimestamp(cursor / 1e6, UTC)

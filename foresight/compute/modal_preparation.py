@@ -109,7 +109,9 @@ def _call(payload: Mapping[str, Any], say: Callable[[str], None], wanted: Callab
             trouble = trouble_of_call(error, asked_to_cancel=False)
             raise UserError(f"The preparation on Modal failed: {trouble.error}.") from error
         try:
-            lines, cursor = log.read(cursor, ended=answer is not None, complete=answer is not None)
+            lines, cursor = log.read(cursor, ended=answer is not None)
+            if answer is not None:
+                lines = [*lines, *log.rest(cursor, complete=True)]
         except (*TRANSPORT, modal.exception.Error):
             lines = []  # they come with the next look, or not at all: the answer is what counts
         for line in lines:

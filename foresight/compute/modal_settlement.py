@@ -17,21 +17,25 @@ from foresight.compute.attempt import OpenAttempt, close_failed, close_finished
 from foresight.compute.backend import StepOutcome
 from foresight.compute.causes import Trouble
 from foresight.compute.ledger import CallEntry, StepEntry
-from foresight.compute.modal_volume import bring_attempts, bring_home, open_attempts, remote_record, results
+from foresight.compute.modal_volume import bring_attempts, bring_home, open_attempts, remote_record
 from foresight.home import Home
 from foresight.results.record import Record
 
 
 def settle(
-    home: Home, entry: CallEntry, result: Mapping[str, Any] | None, trouble: Trouble | None
+    home: Home,
+    volume: modal.Volume,
+    entry: CallEntry,
+    result: Mapping[str, Any] | None,
+    trouble: Trouble | None,
 ) -> list[StepOutcome]:
-    """How each step ended, in the order of the call. `result` is what the container returned, if it did.
+    """How each step ended, in the order of the call. `result` is what the container returned, if it did; `volume` is
+    that of the results.
 
     May be called again after it was cut short. Raises what the client raises where Modal cannot be reached.
     """
     said = {each["fingerprint"]: StepOutcome(**each) for each in (result or {}).get("outcomes", [])}
     trouble = trouble or Trouble("lost", "its container did not say how it ended", retryable=True)
-    volume = results()
     return [_settle(home, volume, entry, step, said.get(step.fingerprint), trouble) for step in entry.steps]
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import modal
@@ -21,9 +23,11 @@ from foresight.files import read_json, sha256_bytes, sha256_file, write_atomic
 from foresight.home import Home
 from foresight.results.record import Artifact, Record
 
+AT_ONCE = 8  # files of one step that are fetched side by side
+
 
 def results() -> modal.Volume:
-    """The volume of results. Every new handle asks Modal once more what it is, so one is used for all of a call."""
+    """The volume of results. Every new handle asks Modal once more what it is, so a run uses one."""
     return modal.Volume.from_name(RESULTS)
 
 
@@ -62,11 +66,12 @@ def bring_home(home: Home, volume: modal.Volume, record: Record, content: bytes)
         part = folder / f"artifacts.part.{os.getpid()}"
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
-        for artifact in coming:
-            target = part / PurePosixPath(artifact.path).relative_to(own)
+        targets = [part / PurePosixPath(artifact.path).relative_to(own) for artifact in coming]
+        for artifact, target in zip(coming, targets, strict=True):
             if ".." in target.parts:
                 raise _damaged(artifact.path, "it points outside of the step's folder")
-            _fetch(home, volume, artifact, target)
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            list(threads.map(partial(_fetch, home, volume), coming, targets))  # raises what one of them raised
         final = folder / "artifacts"
         path.unlink(missing_ok=True)
         shutil.rmtree(final, ignore_errors=True)

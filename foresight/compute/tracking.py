@@ -19,7 +19,7 @@ NOT_IMPLEMENTED = "not implemented: the plan gives it no handler"
 
 
 class Tracker:
-    """One run, over the experiments of a job. `step_ended` may be called from any thread."""
+    """One run, over the experiments of a job. `step_ended` may be called from any thread, and is quick: see `show`."""
 
     def __init__(self, home: Home, job: Job, run_id: str, *, started_by: str = "") -> None:
         self._home, self._job, self._run_id, self._started_by = home, job, run_id, started_by
@@ -28,6 +28,7 @@ class Tracker:
         self._errors: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
         self._left: dict[tuple[str, str], str] = {}  # what was not started, and why
         self._steps_of: dict[str, set[str]] = defaultdict(set)  # experiment id -> all that it needs
+        self._moved_on: set[str] = set()  # experiments that are not shown as far as they are
         self._lock = threading.Lock()
 
     def begin(self, plan: StepPlan | None) -> None:
@@ -90,7 +91,15 @@ class Tracker:
         status = "failed" if errors else "pending" if pair in self._left else "completed"
         self._update(*pair, status=status, error=first, failed_seeds=errors, note=self._left.get(pair, ""))
         self._note_spending(key.experiment_id)
-        view.rebuild(self._home, key.experiment_id)
+        with self._lock:
+            self._moved_on.add(key.experiment_id)
+
+    def show(self) -> None:
+        """Rebuild what people read of the experiments that have moved on. For when nothing waits for the caller."""
+        with self._lock:
+            moved_on, self._moved_on = self._moved_on, set()
+        for experiment_id in sorted(moved_on):
+            view.rebuild(self._home, experiment_id)
 
     def step_not_started(self, step: Step, why: str) -> None:
         """A seed that the run left for another; unless other seeds of it failed, its sub-experiment stays pending."""

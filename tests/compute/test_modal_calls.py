@@ -11,7 +11,7 @@ import threading
 import pytest
 from remote import Remote
 
-from foresight.compute import crash_points, ledger
+from foresight.compute import crash_points, ledger, modal_log
 from foresight.compute.rates import LOCAL, TABLE
 from foresight.compute.step import Resources
 from foresight.results.record import read_record
@@ -59,6 +59,22 @@ def test_the_log_is_live(remote: Remote) -> None:
     remote.let_go()
     run.wait()
     assert run.said.count("held is at work") == 1
+
+
+def test_what_waits_for_a_call_does_not_wait_for_its_last_lines(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(modal_log, "LATE_S", 60.0)
+    remote.plane.configure(log_delay_s=3600.0)
+    try:
+        run = remote.run(remote.step("late")).start()
+        assert run.returned.wait(60.0)
+        assert run.failure is None
+        assert "late is at work" not in run.said
+    finally:
+        remote.plane.configure(log_delay_s=0.0)
+    run.wait()
+    assert run.said.count("late is at work") == 1
 
 
 def test_a_call_outlives_who_submitted_it(remote: Remote) -> None:

@@ -63,13 +63,15 @@ class Images:
 
     def _lay(self, tree: Path, mount_id: str, source: str, target: str) -> None:
         mount = self.store.find(Mount, mount_id)
-        prefix = PurePosixPath("/", source)
+        prefix, folders = PurePosixPath("/", source), set()
         for name, sha256, _ in mount.files if mount else []:
             path = PurePosixPath("/", name)
             if path.is_relative_to(prefix):
                 inside = PurePosixPath("/", target, path.relative_to(prefix))
-                here = tree / str(inside).lstrip("/")
-                here.parent.mkdir(parents=True, exist_ok=True)
+                here = Path(f"{tree}{inside}")
+                if inside.parent not in folders:
+                    here.parent.mkdir(parents=True, exist_ok=True)
+                    folders.add(inside.parent)
                 here.unlink(missing_ok=True)
                 os.link(self.plane.blobs.file(sha256), here)
 

@@ -28,20 +28,22 @@ if TYPE_CHECKING:
 Seen = tuple[int, int, int, int]  # size, modified, changed, inode
 
 
-def files_of(folder: Path) -> dict[str, Seen]:
-    found: dict[str, Seen] = {}
-    for at, _, names in os.walk(folder):
-        for name in names:
-            path = Path(at, name)
-            status = path.lstat()
-            found[str(path.relative_to(folder))] = (
-                status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-            )  # fmt: skip
-    return found
-
-
-def folders_of(folder: Path) -> set[str]:
-    return {str(Path(at, name).relative_to(folder)) for at, names, _ in os.walk(folder) for name in names}
+def look(folder: Path) -> tuple[dict[str, Seen], set[str]]:
+    """Its files and its folders, at any depth, by their paths in it. Asked for several times a call, so in one pass."""
+    files: dict[str, Seen] = {}
+    folders: set[str] = set()
+    waiting, start = [str(folder)], len(f"{folder}/")
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                name = entry.path[start:]
+                if entry.is_dir(follow_symlinks=False):
+                    folders.add(name)
+                    waiting.append(entry.path)
+                    continue
+                status = entry.stat(follow_symlinks=False)
+                files[name] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    return files, folders
 
 
 def put(source: Path, target: Path) -> None:
@@ -64,11 +66,11 @@ class View:
     folders: set[str] = field(default_factory=set)
 
     def note(self) -> None:
-        self.files, self.folders = files_of(self.folder), folders_of(self.folder)
+        self.files, self.folders = look(self.folder)
 
     def commit(self, committed: Path) -> list[str]:
         """Writes what has changed here since the last look; returns the files."""
-        now, folders = files_of(self.folder), folders_of(self.folder)
+        now, folders = look(self.folder)
         changed = [name for name, seen in now.items() if self.files.get(name) != seen]
         for name in sorted(folders - self.folders):
             (committed / name).mkdir(parents=True, exist_ok=True)
@@ -78,20 +80,20 @@ class View:
             (committed / name).unlink(missing_ok=True)
         for name in sorted(self.folders - folders, reverse=True):
             shutil.rmtree(committed / name, ignore_errors=True)
-        self.note()
+        self.files, self.folders = now, folders  # what has changed since then is for the next commit
         return changed
 
     def reload(self, committed: Path) -> None:
-        there, here = files_of(committed), files_of(self.folder)
+        there, wanted = look(committed)
+        here, folders = look(self.folder)
         for name in set(here) - set(there):
             (self.folder / name).unlink()
         for name, seen in there.items():
             if name not in here or here[name][:2] != seen[:2]:
                 put(committed / name, self.folder / name)
-        wanted = folders_of(committed)
-        for name in sorted(wanted):
+        for name in sorted(wanted - folders):
             (self.folder / name).mkdir(exist_ok=True)
-        for name in sorted(folders_of(self.folder) - wanted, reverse=True):
+        for name in sorted(folders - wanted, reverse=True):
             (self.folder / name).rmdir()
         self.note()
 
@@ -147,15 +149,14 @@ class Volumes:
         return view
 
     def _open_files(self, view: View, task: Running) -> list[str]:
-        names = {(Path(view.folder, n).lstat().st_dev, s[3]): n for n, s in files_of(view.folder).items()}
+        device = view.folder.stat().st_dev
+        names = {(device, seen[3]): name for name, seen in look(view.folder)[0].items()}
         found = []
-        for process in Path("/proc").iterdir():
-            if not process.name.isdigit():
-                continue
+        for process in os.scandir("/proc"):
             try:
-                if os.getpgid(int(process.name)) != task.record.pid:
+                if not process.name.isdigit() or os.getpgid(int(process.name)) != task.record.pid:
                     continue
-                for descriptor in (process / "fd").iterdir():
+                for descriptor in os.scandir(f"{process.path}/fd"):
                     status = descriptor.stat()
                     if (status.st_dev, status.st_ino) in names:
                         found.append(names[status.st_dev, status.st_ino])

@@ -92,6 +92,9 @@ class PaidBackend:
     def logs(self, call_id: str, cursor: int) -> tuple[list[LogLine], int]:
         return ([LogLine("works")], 1) if cursor == 0 else ([], 1)
 
+    def late_logs(self, call_id: str, cursor: int, show) -> None:
+        return None
+
     def outcome(self, call_id: str) -> list[StepOutcome]:
         return self._outcomes[call_id]
 
