@@ -80,8 +80,9 @@ class Prefect:
         with tempfile.TemporaryDirectory() as profile:
             command = [
                 "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+                "--run-all-compositor-stages-before-draw",  # or a page that fades in is taken half faded
                 f"--user-data-dir={profile}", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-                f"--window-size={WIDTH},{height}", "--virtual-time-budget=15000", f"--screenshot={target}",
+                f"--window-size={WIDTH},{height}", "--virtual-time-budget=60000", f"--screenshot={target}",
                 f"{self._ui}{path}",
             ]  # fmt: skip
             subprocess.run(command, check=True, capture_output=True, timeout=120)
