@@ -18,7 +18,7 @@ import importlib.machinery
 import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from foresight.errors import UserError
@@ -90,6 +90,7 @@ class _Project:
 
     def __init__(self, handler_module: str) -> None:
         self._top = handler_module.partition(".")[0]
+        self._locate = cache(_locate)  # for as long as one handler is looked at: most modules are imported by many
 
     def reached_from(self, name: str) -> dict[str, _Source]:
         """Every module with source that importing `name` and calling into it can reach."""
@@ -155,21 +156,21 @@ class _Project:
     @cached_property
     def _lone_folder(self) -> Path | None:
         """The folder of a handler that is in no package, unless third-party code lies there too."""
-        file, locations = _locate(self._top)
+        file, locations = self._locate(self._top)
         if file is None or locations or file.parent.name in ("site-packages", "dist-packages"):
             return None
         return file.parent
 
     def _exists(self, name: str) -> bool:
-        file, locations = _locate(name)
+        file, locations = self._locate(name)
         return file is not None or bool(locations)
 
     def _children(self, package: str) -> list[str]:
-        _, locations = _locate(package)
+        _, locations = self._locate(package)
         return sorted({path.stem for folder in locations for path in folder.glob("*.py") if path.stem != "__init__"})
 
     def module(self, name: str) -> _Source | None:
-        file, _ = _locate(name)
+        file, _ = self._locate(name)
         return None if file is None else _read(file)
 
 

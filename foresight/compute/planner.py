@@ -164,6 +164,7 @@ class _Planning:
         self.job, self.specs, self.identities, self.data, self.manifests = job, specs, identities, data, manifests
         self.run_id = run_id
         self.extracts: dict[str, Step] = {}
+        self.code = cache(code_identity)  # within one planning: a handler has as many steps as there are seeds
 
     def smoke(self) -> Step | None:
         if not self.specs:
@@ -228,10 +229,10 @@ class _Planning:
                 "sub_experiment": sub.id,
                 "profile": profile.name,
                 "handler": sub.handler,
-                "code": code_identity(sub.handler),
+                "code": self.code(sub.handler),
                 "parameters": settings.parameters,
                 "split": list(profile.split_of(sub).fractions),
-                "split_code": code_identity(SPLITTING),
+                "split_code": self.code(SPLITTING),
                 "seed": seed,
                 "data": {name: self.manifests[name].sha256 for name in names},
                 "features": {name: step.fingerprint for name, step in needs.items()},
