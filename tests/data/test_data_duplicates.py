@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 
 import numpy as np
@@ -11,7 +12,13 @@ from planted import dataset_of, jpeg
 from foresight.data.crops import Window, make
 from foresight.data.duplicates import VARIANTS, near_duplicates
 from foresight.data.photographs import PHOTOGRAPHS
-from foresight.data.recipes import CategoriesParameters, PhotographsParameters, SingleObjectParameters
+from foresight.data.recipes import (
+    RECIPES,
+    CategoriesParameters,
+    PhotographsParameters,
+    SingleObjectParameters,
+    resolve,
+)
 from foresight.data.synthetic import make_categories, make_single_object
 
 SIDE = 112
@@ -121,6 +128,38 @@ def test_different_drawings_are_not_confused(variant, background):
 def test_different_categories_are_not_confused():
     images = np.stack([s.pixels for s in make_categories(CategoriesParameters(n=120, side=SIDE, colour="by_category"))])
     assert found(images, np.arange(80), np.arange(80, 120)) == set()
+
+
+DRAWN = {
+    "categories": {"n": 30},
+    "nine_categories": {"n": 36},
+    "several_objects": {"n": 20},
+    "textures": {"n": 20},
+    "motion": {"n": 12},
+}
+
+
+@pytest.fixture(scope="module", params=DRAWN)
+def one_a_source(request) -> np.ndarray:
+    """Up to 12 pictures or clips of a data set, of different sources."""
+    parameters = resolve(request.param, {**DRAWN[request.param], "side": SIDE})
+    module, function = RECIPES[request.param].maker.split(":")
+    made = list(getattr(importlib.import_module(module), function)(parameters, None))
+    first = {sample.source_id: sample.pixels for sample in reversed(made)}
+    return np.stack(list(first.values())[:12])
+
+
+@pytest.mark.parametrize(
+    ("copy", "least"), [("equal", 1), ("brighter", 0.9), ("mirrored", 1), ("flipped", 1), ("well re-encoded", 0.9)]
+)
+def test_copies_are_found_in_every_data_set_and_nothing_else(one_a_source, copy, least):
+    """One shape on a plain ground is compared so strictly that JPEG at 40 hides it; brighter, white is cut off."""
+    of = COPIES.get(copy, lambda image: jpeg(image, 90))
+    copies = np.stack([of(one) if one.ndim == 3 else np.stack([of(frame) for frame in one]) for one in one_a_source])
+    pairs = found_beside(one_a_source, copies)
+    own = {(i, i) for i in range(len(copies))}
+    assert len(pairs & own) >= least * len(copies)
+    assert pairs <= own
 
 
 def test_a_drawing_moved_by_a_few_pixels_is_another_drawing():
