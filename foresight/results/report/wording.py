@@ -91,7 +91,7 @@ def sure(facts: ExperimentFacts) -> str:
         f"baseline beside it, with {seeds} seed{'s' if seeds != 1 else ''} (three are asked for). results.yaml calls "
         f"this confidence {confidence}"
     )
-    return said + (": it is about how was measured, not about the real models." if facts.content["stand_ins"] else ".")
+    return said + (": it is about the measuring, not about the real models." if facts.content["stand_ins"] else ".")
 
 
 def answers(facts: ExperimentFacts) -> list[tuple[str, str]]:
