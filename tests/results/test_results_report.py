@@ -359,8 +359,9 @@ def test_the_oracle_is_drawn_where_a_record_has_one(home):
 def test_notes_that_say_something_was_not_measured_are_collected(home):
     noted = record("e1_5", 0, samples("lpips", 0.2, baseline=0.9))
     notes = ["ap_large: insufficient, no object of that size was held out.", "It was a fine day."]
-    finished_run(home, "run-1", [noted.model_copy(update={"notes": notes})])
-    assert "e1_5: ap_large: no data, no object of that size was held out." in wording.not_measured(of(home))
+    also = record("e1_4", 0, samples("iou", 0.8, baseline=0.3)).model_copy(update={"notes": notes[:1]})
+    finished_run(home, "run-1", [noted.model_copy(update={"notes": notes}), also])
+    assert "e1_4 and e1_5: ap_large: no data, no object of that size was held out." in wording.not_measured(of(home))
     assert "fine day" not in " ".join(wording.not_measured(of(home)))
 
 

@@ -158,6 +158,7 @@ def not_measured(facts: ExperimentFacts) -> list[str]:
                 if row[what] is None or isinstance(row[what], str):
                     name = {"interval": "interval", "difference": "comparison with a trivial baseline"}[what]
                     lines.append(f"Criterion {row['name']} has no {name}: {row[what] or 'no per-sample scores'}.")
+    noted: dict[str, list[str]] = {}
     for sub in facts.subs:
         entry = sub.entry
         if entry["status"] != "completed":
@@ -166,7 +167,9 @@ def not_measured(facts: ExperimentFacts) -> list[str]:
             continue
         if missing := sorted(set(facts.run.seeds) - set(entry["seeds"])):
             lines.append(f"{sub.id} has no result of seed {', '.join(map(str, missing))}.")
-        lines += [f"{sub.id}: {note(text)}" for text in entry.get("notes", []) if CAVEAT.search(text)]
+        for text in filter(CAVEAT.search, entry.get("notes", [])):
+            noted.setdefault(note(text), []).append(sub.id)
+    lines += [f"{_listed(sub_ids)}: {text}" for text, sub_ids in noted.items()]
     return [line.replace("..", ".") for line in lines]
 
 
