@@ -25,7 +25,7 @@ from foresight.results.runs import Run
 from foresight.results.verify import Problem, record_problems
 
 PICTURES = (".png", ".jpg", ".jpeg")
-RESAMPLES = 1999  # of a difference that decides nothing; a verdict's own has five times as many
+RESAMPLES = 999  # of a difference that decides nothing; a verdict has ten times as many
 ORACLE = "_oracle"  # ends the name of a metric that shows what could be reached at best
 CURVE = "learning_curve"  # how a probe was trained is looked at after what it does
 
