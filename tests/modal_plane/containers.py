@@ -60,6 +60,11 @@ class Running:
         self.pipes: list[Pipe] = []
         self.timers: list[asyncio.TimerHandle] = []
 
+    @property
+    def is_used_up(self) -> bool:
+        """It was for one input, has had it, and is about to leave."""
+        return self.took_an_input and self.function.definition.single_use_containers
+
     # Its life
 
     async def run(self) -> None:

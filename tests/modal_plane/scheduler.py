@@ -81,7 +81,7 @@ class Scheduler:
             own = [t for t in self.running.values() if t.function.id == function.id]
             fresh = [t for t in own if not t.retiring and t.function.version == function.version]
             if function.id not in budget:
-                budget[function.id] = sum(1 for task in fresh if task.call is None)
+                budget[function.id] = sum(1 for task in fresh if task.call is None and not task.is_used_up)
             if budget[function.id] > 0:
                 budget[function.id] -= 1
                 continue
