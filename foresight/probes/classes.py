@@ -67,10 +67,14 @@ class ClassFeatures:
         standardiser = Standardiser.fit(x_train)
         x, x_val = standardiser.apply32(x_train), standardiser.apply32(x_val)
         n, d = x.shape
-        values, vectors = eigh((x.T @ x if n >= d else x @ x.T) / n, overwrite_a=True)
-        there = values > 1e-6 * values.max(initial=0)
-        spectrum, vectors = values[there], vectors[:, there]
-        basis = vectors if n >= d else x.T @ (vectors / np.sqrt(n * spectrum))
+        spectrum, vectors = eigh((x.T @ x if n >= d else x @ x.T) / n, overwrite_a=True)
+        spectrum = spectrum.clip(0)
+        if n >= d:
+            basis = vectors
+        else:
+            there = spectrum > 1e-6 * spectrum.max()  # the samples lie in no more directions than these
+            spectrum = spectrum[there]
+            basis = x.T @ (vectors[:, there] / np.sqrt(n * spectrum))
         return cls(standardiser, basis, spectrum, x @ basis, x_val @ basis)
 
     def fit(self, labels_train: np.ndarray, labels_val: np.ndarray) -> ClassProbe:
