@@ -338,11 +338,13 @@ def test_kill_9_is_marked_and_a_retry_goes_on_from_there(up: Up):
     up.ended(run, "Crashed")
     wait_until(lambda: not psutil.pid_exists(held), "the end of the step")
     (up.toy.folder / "go").write_text("")
+    # Prefect's worker reports a crash twice, and the second report takes back a retry that came before it
+    wait_until(lambda: "exceeded its memory allocation" in up.log(run), "the worker's last word")
     up.retry(run)
     wait_until(lambda: up.flow_run(run)["run_count"] == 2, "the retry")
     up.ended(run, "Completed")
     history = [state["name"] for state in up.client.get("flow_run_states/", params={"flow_run_id": run}).json()]
-    assert history.count("Crashed") == 1, history
+    assert "Crashed" not in history[history.index("AwaitingRetry") :], history
     assert len(up.toy.calls()) - calls <= 1  # t_a is computed once at most, by the killed run, not by its retry
     assert (up.toy.folder / "ran").read_text().split() == ["0"]
     statuses = [json.loads(path.read_text())["status"] for path in up.toy.home.results.glob("*/runs/*/run.json")]
