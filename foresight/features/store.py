@@ -95,7 +95,7 @@ class FeatureWriter:
                 retryable=False,
             )
         self._item_shape = values.shape[1:]
-        metadata = {"shard": str(shard), "values_sha256": sha256_bytes(stored.tobytes())}
+        metadata = {"values_sha256": sha256_bytes(stored.tobytes())}  # of several, safetensors draws the order by lot
         write_atomic(self._path(shard), save({_KEY: stored}, metadata=metadata))
         self._done.add(shard)
 

@@ -92,6 +92,12 @@ def test_what_is_not_finite_is_refused(home, bad):
     assert raised.value.cause == "invalid_output"
 
 
+def test_the_same_features_are_the_same_files_whoever_writes_them(home):
+    """So that a hash tells whether two runs agree."""
+    twelve = [write(home, values(8, 2, 2, 3), fp=f"{number:064x}") for number in range(12)]
+    assert len({open_features(home, writer.folder.name).manifest.shards for writer in twelve}) == 1
+
+
 def test_an_unfinished_extraction_is_no_features(home):
     writer = FeatureWriter(home, FP, 10, 4)
     writer.write(0, values(4, 2, 2, 3))
