@@ -14,7 +14,7 @@ from .rpc import Caller
 if TYPE_CHECKING:
     from .plane import Plane
 
-HEARTBEAT_S = 15.0
+HEARTBEAT_S = 10.0  # less than the 15.1 s after which the client gives up
 
 
 class ContainerSide:

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 Result = api_pb2.GenericResult
 INTERNAL_FAILURE = Result.GENERIC_STATUS_INTERNAL_FAILURE
 STDOUT, STDERR, SYSTEM = 1, 2, 3
-HEARTBEAT_S = 10.0  # less than the 15.1 s after which the client gives up
 
 
 class Running:
