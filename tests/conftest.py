@@ -13,10 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from modal_plane.fixture import module_plane, plane  # noqa: F401  (fixtures)
 from remote import deployed, deployed_with_torch, remote  # noqa: F401  (fixtures)
 
 from foresight.home import Home
+
+# The same examples in every run; a shared machine has no deadline.
+settings.register_profile("foresight", derandomize=True, deadline=None)
+settings.load_profile("foresight")
 
 HANDLERS = '''
 import os, time

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from foresight.compute.fingerprint import fingerprint_of
 
-bounded = settings(deadline=None, max_examples=60)  # a shared machine has no deadline
+bounded = settings(max_examples=60)
 leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4))
 

@@ -38,7 +38,7 @@ def test_a_number_is_given_only_where_something_comparable_was_measured(earlier:
     found = expected_seconds(earlier, device)
     assert (found is None) == (not comparable)
     if found is not None:
-        fastest = max(each.speed for each in GPU_CLASSES.values())
+        fastest = max(each.speed for each in GPU_CLASSES.values()) * (1 + 1e-9)  # rounding apart
         assert min(e.seconds for e in comparable) / fastest <= found[0] <= max(e.seconds for e in comparable) * fastest
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from foresight.compute import ledger, purse
@@ -109,7 +109,6 @@ def test_of_many_processes_that_ask_at_once_only_as_many_are_let_through_as_can_
     assert sorted(process.wait() for process in started) == [0, 0, 3, 3]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.floats(0, 6), st.floats(0, 1), st.booleans()), max_size=12))
 def test_a_budget_is_never_overspent_as_long_as_calls_cost_what_was_set_aside(tmp_path_factory, events):
     home = Home(tmp_path_factory.mktemp("purse"))

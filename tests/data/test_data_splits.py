@@ -32,7 +32,7 @@ def sources_of(manifest, indices) -> set[str]:
 
 
 @given(n_free=st.integers(3, 60), n_stand_in=st.integers(0, 10), seed=st.integers(0, 5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_whole_sources_and_all_of_them_and_stand_in_sources_in_train(n_free, n_stand_in, seed):
     manifest = planned(n_free, n_stand_in)
     split = split_by_source(manifest, seed)

@@ -67,7 +67,7 @@ def test_the_box_is_exactly_where_the_pixels_are(variant, side):
     centre=st.tuples(st.floats(60, 164), st.floats(60, 164)),
     radius=st.floats(25, 59),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_mask_covers_the_area_and_the_box_of_its_shape(shape, centre, radius):
     mask, box = shape_mask(shape, np.array(centre), radius, 224)
     # Areas for radius 1; a five-pointed star with inner radius 1/2 is ten triangles of sin(36 deg) / 4.

@@ -204,7 +204,7 @@ def test_a_paired_difference_sees_what_the_two_means_alone_would_hide():
     assert worse.high < 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_any_layout_of_seeds_and_sources_gives_ends_in_order_or_says_why_not(data):
     numbers = st.floats(-1e150, 1e150, allow_nan=False, allow_infinity=False) | st.sampled_from([0.0, 1.0, 0.1])

@@ -312,7 +312,7 @@ def everything(draw) -> dict[str, Evidence]:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(criteria(), everything())
 def test_whatever_happened_the_assessment_keeps_its_word(wanted, found):
     result = assess(wanted, found)
@@ -334,7 +334,7 @@ def test_whatever_happened_the_assessment_keeps_its_word(wanted, found):
         assert one.reason
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(criteria(), everything(), st.randoms(use_true_random=False))
 def test_the_order_in_which_records_arrive_changes_nothing(wanted, found, random):
     def shuffled(mapping: dict) -> dict:
@@ -348,7 +348,7 @@ def test_the_order_in_which_records_arrive_changes_nothing(wanted, found, random
     assert assess(wanted, again) == assess(wanted, found)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 3),
     st.lists(st.floats(0, 1), min_size=14, max_size=14),
