@@ -9,7 +9,8 @@ Every change is atomic. A run that is killed leaves `status: running` and says w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -238,6 +239,14 @@ def finish(home: Home, experiment_id: str, run_id: str, status: RunStatus) -> Ru
 def read_run(home: Home, experiment_id: str, run_id: str) -> Run:
     """Raises `UserError` if there is none, or if the file is not a run.json."""
     return _read(folder(home, experiment_id, run_id) / "run.json")
+
+
+@contextlib.contextmanager
+def held(home: Home, experiment_id: str, run_id: str) -> Iterator[Run]:
+    """The run as it is; nobody changes it meanwhile. Raises as `read_run` does."""
+    path = folder(home, experiment_id, run_id) / "run.json"
+    with _lock(path):
+        yield _read(path)
 
 
 def list_runs(home: Home, experiment_id: str) -> list[Run]:

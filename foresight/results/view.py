@@ -39,7 +39,8 @@ def rebuild(home: Home, experiment_id: str) -> Path | None:
         all_runs = runs.list_runs(home, experiment_id)
         for run in all_runs:
             if run.has_run and is_stale(home, run):
-                _write(runs.folder(home, experiment_id, run.run_id), document.of_run(home, run))
+                with runs.held(home, experiment_id, run.run_id) as now:  # else it could end unseen, and look older
+                    _write(runs.folder(home, experiment_id, run.run_id), document.of_run(home, now))
         built = document.of_experiment(home, all_runs)
         return None if built is None else _write(folder, built)
 

@@ -322,6 +322,20 @@ def test_many_rebuilds_at_once_leave_one_whole_view(home):
     assert content["recommendation"] == "proceed"
 
 
+def test_a_run_that_ends_while_another_one_rebuilds_is_shown_as_it_ended(home, monkeypatch):
+    run = begin(home, "run-1")
+    complete(home, run, store(home, good()[0]), status="running")
+    with monkeypatch.context() as other:
+        before = runs.list_runs(home, ID)
+        runs.finish(home, ID, run.run_id, "cancelled")
+        other.setattr(view.runs, "list_runs", lambda *_: before)  # it had looked a moment earlier
+        view.rebuild(home, ID)
+    view.rebuild(home, ID)
+    content = view.read_run(home, ID, run.run_id)
+    assert content is not None
+    assert content["results"]["experiments"]["e1_1"]["status"] == "pending"
+
+
 def test_a_rebuild_with_nothing_new_writes_the_same_bytes(home):
     finished_run(home, "first", three_seeds())
     shown(home)
