@@ -15,11 +15,12 @@ from prefect import allow_failure
 from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture, wait
 from prefect.logging import get_run_logger
-from prefect.runtime import deployment, flow_run
+from prefect.runtime import flow_run
 from prefect.states import Cancelled, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import budget, cancellation, failure, logs, mirror, story, zombies
+from flows.deployed import deployment_name, is_deployed
 from flows.outcome import Outcome
 from flows.progress import Progress
 from foresight.compute import ledger, planner, purse
@@ -65,7 +66,7 @@ def ended(work: Callable[[], Outcome]) -> Outcome | State:
         return outcome
     news.if_nightly_failed(message := outcome.stopped or f"failed: {', '.join(outcome.failed)}")
     # A shell wants the results of a failed run too; the engine of a deployed one takes nothing but an exception.
-    data = StepFailed(message, cause="exception", retryable=False) if deployment.id else outcome
+    data = StepFailed(message, cause="exception", retryable=False) if is_deployed() else outcome
     # In a shell, where no worker does it; and Prefect takes no other end of a run that is cancelling.
     if ledger.cancel_requested(Home.from_environment(), outcome.run_id) or cancellation.is_wanted():
         return Cancelled(message=cancellation.MESSAGE, data=data)
@@ -89,7 +90,7 @@ def _run_job(job: Job, home: Home, run_id: str, beside: mirror.Mirror) -> Outcom
     ledger.clear_cancel(home, run_id)
     if job.skipped:
         get_run_logger().warning(f"skipped, no handlers yet: {', '.join(job.skipped)}")
-    tracker = Tracker(home, job, run_id, started_by=deployment.name or "")
+    tracker = Tracker(home, job, run_id, started_by=deployment_name())
     failed: tuple[str, ...] = ()
     stopped = ""
     if job.request.stub_mode:
@@ -101,7 +102,7 @@ def _run_job(job: Job, home: Home, run_id: str, beside: mirror.Mirror) -> Outcom
     tracker.finish("cancelled" if cancelled else "failed" if failed or stopped else "completed")
     documents = tracker.documents()
     wait([assess.submit(s.experiment.short, documents[s.experiment.id], run_id, home) for s in job.selections])
-    if deployment.id:  # a shell prints its own
+    if is_deployed():  # a shell prints its own
         for experiment_id, document in documents.items():
             shown = table.experiment(document, home.results / experiment_id)
             get_run_logger().info("\n" + logs.as_text(shown))
@@ -294,4 +295,4 @@ def _options() -> str:
 
 
 def _retry_command() -> str:
-    return f"prefect flow-run retry {flow_run.id}" if deployment.id else "the same command"
+    return f"prefect flow-run retry {flow_run.id}" if is_deployed() else "the same command"
