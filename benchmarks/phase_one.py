@@ -40,6 +40,7 @@ from typing import Any
 from foresight.compute.planner import StepPlan, data_specs, model_specs, plan_steps
 from foresight.compute.request import Job, RunRequest, resolve
 from foresight.compute.step import Step
+from foresight.compute.threads import ONE_THREAD
 from foresight.home import Home
 
 WAYS = ("once", "each", "floor")
@@ -229,9 +230,6 @@ def _job(experiments: list[str], seeds: int) -> Job:
 
 def child(part: str, experiments: list[str], seeds: int, home: Home, limit: int | None) -> None:
     """What runs in a process of its own; prints JSON."""
-    import torch
-
-    torch.set_num_threads(1)
     plan = plan_steps(_job(experiments, seeds), home, "benchmark")
     if part == "probes":
         print(json.dumps({"probes": probes(plan, home), "peak_mb": _peak_mb()}))
@@ -255,7 +253,7 @@ def run_child(part: str, experiments: list[str], seeds: int, scratch: str, limit
     command = [sys.executable, __file__, "--experiments", *experiments, _SCRATCH, scratch, "--part", part]
     command += ["--seeds", str(seeds)]
     command += ["--pictures", str(limit)] if limit else []
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | ONE_THREAD)
     return json.loads(done.stdout.splitlines()[-1])
 
 
