@@ -7,6 +7,7 @@ left comes home first; what it began and did not end is closed at home, with the
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -18,8 +19,12 @@ from foresight.compute.backend import StepOutcome
 from foresight.compute.causes import Trouble
 from foresight.compute.ledger import CallEntry, StepEntry
 from foresight.compute.modal_volume import bring_attempts, bring_home, open_attempts, remote_record
+from foresight.files import read_json
 from foresight.home import Home
 from foresight.results.record import Record
+
+LAST_COMMIT_S = 5.0
+"""A call that ran out of time has ended before its container has: so long is waited for the attempt that it commits."""
 
 
 def settle(
@@ -42,8 +47,12 @@ def settle(
 def _settle(
     home: Home, volume: modal.Volume, entry: CallEntry, step: StepEntry, said: StepOutcome | None, trouble: Trouble
 ) -> StepOutcome:
-    found = remote_record(volume, step.fingerprint)
     bring_attempts(home, volume, step.fingerprint)
+    until = time.monotonic() + (LAST_COMMIT_S if said is None and trouble.cause == "timeout" else 0.0)
+    while time.monotonic() < until and not _came_home(home, entry, step):
+        time.sleep(0.2)
+        bring_attempts(home, volume, step.fingerprint)
+    found = remote_record(volume, step.fingerprint)
     if found is not None:
         bring_home(home, volume, *found)
     record = found[0] if found is not None and step.refresh in (None, found[0].run_id) else None
@@ -55,6 +64,12 @@ def _settle(
     if said is not None:
         trouble = Trouble("lost", "its container finished it, and the volume has no record of it", retryable=True)
     return StepOutcome(step.fingerprint, "failed", trouble.cause, trouble.error, trouble.retryable)
+
+
+def _came_home(home: Home, entry: CallEntry, step: StepEntry) -> bool:
+    files = home.step(step.fingerprint).glob("attempts/*/*.json")
+    told = (read_json(path) for path in files if path.name in ("started.json", "attempt.json"))
+    return any(each["call_id"] == entry.call_id for each in told)
 
 
 def _close(home: Home, entry: CallEntry, step: StepEntry, record: Record | None, trouble: Trouble) -> None:
