@@ -116,7 +116,7 @@ def of_run(home: Home, run_id: str) -> Iterator[Mirror]:
     mirror = Mirror(home, run_id)
     try:
         yield mirror
-    except BaseException:
+    except BaseException:  # Ctrl-C or a cancel too: it may not outlive the run
         mirror.end(INTERRUPTED_S)
         raise
     mirror.end(KILL_S)
