@@ -4,9 +4,10 @@
     python benchmarks/orchestration.py --others ENV       an environment that has both already
     python benchmarks/orchestration.py --others none      ours alone
 
-All run in one go on one machine, two steps at a time, each step in a process of its own. Ours: a plan of 19
-sub-experiments through Prefect, with records, claims, hashes and artifacts; its server is started before and counted
-apart. Theirs: start, 16 in parallel, join, end. *again*: the same command a second time.
+All run in one go on one machine, two steps at a time, each step in a process of its own; ours and Metaflow's in turn,
+`--rounds` times, of which the median is shown with the least and the most. Ours: a plan of 19 sub-experiments through
+Prefect, with records, claims, hashes and artifacts, in an empty FORESIGHT_HOME each time; its server is started before
+and counted apart. Theirs: start, 16 in parallel, join, end. *again*: the same command a second time.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
+from statistics import median
 
 import psutil
 from rich.console import Console
@@ -147,6 +150,7 @@ class Took:
     wall_s: float
     cpu_s: float
     note: str = ""
+    server_s: float = 0.0  # of the processor, in the Prefect server
 
 
 def timed(name: str, command: list[str], environment: dict[str, str], folder: Path, note: str = "") -> Took:
@@ -159,25 +163,30 @@ def timed(name: str, command: list[str], environment: dict[str, str], folder: Pa
     return Took(name, wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, note)
 
 
-def ours(folder: Path) -> Iterator[Took]:
-    home = Home(folder / "home")
+@contextmanager
+def ours(folder: Path) -> Iterator[Callable[[], list[Took]]]:
+    """A function that measures a first run and a second one, each time in a home of its own."""
     (folder / "nothing_handlers.py").write_text(HANDLER)
     subs = [f'      - {{id: n_{i}, title: N, aim: N., handler: "nothing_handlers:nothing"}}' for i in range(STEPS)]
     (folder / "plan.yaml").write_text(PLAN_HEAD + "\n".join(subs) + "\n")
     (folder / "profiles.yaml").write_text(PROFILES)
-    with own_server(home) as (url, server_cpu_s):
-        environment = {
-            **os.environ,
-            "PYTHONPATH": f"{CHECKOUT}:{folder}",
-            "FORESIGHT_HOME": str(home.root),
-            "PREFECT_API_URL": url,
-        }
-        command = [sys.executable, "-m", "foresight", "run", "b1", "--plan", str(folder / "plan.yaml")]
-        before = server_cpu_s()
-        first = timed("foresight", command, environment, folder)
-        note = f"and {server_cpu_s() - before:.1f} s of the Prefect server's processor"
-        yield Took(first.name, first.wall_s, first.cpu_s, note)
-        yield timed("foresight, again", command, environment, folder, "answered from the records")
+    with own_server(Home(folder / "home")) as (url, server_cpu_s):
+        rounds = count()
+
+        def measure() -> list[Took]:
+            environment = {
+                **os.environ,
+                "PYTHONPATH": f"{CHECKOUT}:{folder}",
+                "FORESIGHT_HOME": str(folder / f"home-{next(rounds)}"),
+                "PREFECT_API_URL": url,
+            }
+            command = [sys.executable, "-m", "foresight", "run", "b1", "--plan", str(folder / "plan.yaml")]
+            before = server_cpu_s()
+            first = timed("foresight", command, environment, folder)
+            first = replace(first, server_s=server_cpu_s() - before)
+            return [first, timed("foresight, again", command, environment, folder, "answered from the records")]
+
+        yield measure
 
 
 @contextmanager
@@ -197,27 +206,37 @@ def own_server(home: Home) -> Iterator[tuple[str, Callable[[], float]]]:
         server.stop()
 
 
-def theirs(environment_folder: Path, folder: Path) -> Iterator[Took]:
-    python = str(environment_folder / "bin" / "python")
-    (folder / "metaflow_nothing.py").write_text(METAFLOW)
-    (folder / "dagster_nothing.py").write_text(DAGSTER)
-    (folder / "dagster").mkdir()
-    (folder / "dagster" / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    environment = {
-        **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
-        "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(folder / "metaflow"),
-        "METAFLOW_DEFAULT_METADATA": "local",
-        "METAFLOW_USER": "bench",
-        "USERNAME": "bench",
-        "DAGSTER_HOME": str(folder / "dagster"),
-        "DAGSTER_DISABLE_TELEMETRY": "yes",
-    }
-    metaflow = [python, "metaflow_nothing.py", "--quiet", "--no-pylint", "run", "--max-workers", "2"]
-    yield timed("Metaflow", metaflow, environment, folder, "a process a step")
-    yield timed("Metaflow, again", metaflow, environment, folder, "computes all again")
-    dagster = [python, "dagster_nothing.py"]
-    yield timed("Dagster, multiprocess", [*dagster, "isolated"], environment, folder, "a process a step")
-    yield timed("Dagster, in one process", [*dagster, "in-one-process"], environment, folder, "no isolation")
+class Theirs:
+    def __init__(self, environment_folder: Path, folder: Path) -> None:
+        self._python, self._folder = str(environment_folder / "bin" / "python"), folder
+        (folder / "metaflow_nothing.py").write_text(METAFLOW)
+        (folder / "dagster_nothing.py").write_text(DAGSTER)
+        (folder / "dagster").mkdir()
+        (folder / "dagster" / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+            "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(folder / "metaflow"),
+            "METAFLOW_DEFAULT_METADATA": "local",
+            "METAFLOW_USER": "bench",
+            "USERNAME": "bench",
+            "DAGSTER_HOME": str(folder / "dagster"),
+            "DAGSTER_DISABLE_TELEMETRY": "yes",
+        }
+
+    def metaflow(self) -> list[Took]:
+        command = [self._python, "metaflow_nothing.py", "--quiet", "--no-pylint", "run", "--max-workers", "2"]
+        first = timed("Metaflow", command, self._environment, self._folder, "a process a step")
+        return [first, timed("Metaflow, again", command, self._environment, self._folder, "computes all again")]
+
+    def dagster(self) -> list[Took]:
+        command = [self._python, "dagster_nothing.py"]
+        isolated = timed(
+            "Dagster, multiprocess", [*command, "isolated"], self._environment, self._folder, "a process a step"
+        )
+        one = timed(
+            "Dagster, in one process", [*command, "in-one-process"], self._environment, self._folder, "no isolation"
+        )
+        return [isolated, one]
 
 
 def made_environment(folder: Path) -> Path:
@@ -229,20 +248,38 @@ def made_environment(folder: Path) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--others", metavar="ENV", help="an environment with Metaflow and Dagster; `none`: without")
-    chosen = parser.parse_args().others
+    parser.add_argument("--rounds", type=int, default=5, metavar="N")
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        results = list(ours(folder))
-        if chosen != "none":
-            results += theirs(Path(chosen) if chosen else made_environment(folder), folder)
-    table = Table("", "wall s", "wall s a step", "processor s", "processor s a step", "")
-    for one in results:
-        cells = (one.wall_s, one.wall_s / STEPS, one.cpu_s, one.cpu_s / STEPS)
-        table.add_row(one.name, *(f"{cell:.2f}" for cell in cells), one.note)
-    console = Console(width=130)
+        results: list[Took] = []
+        with ours(folder) as measure_ours:
+            if given.others == "none":
+                for _ in range(given.rounds):
+                    results += measure_ours()
+            else:
+                theirs = Theirs(Path(given.others) if given.others else made_environment(folder), folder)
+                for _ in range(given.rounds):
+                    results += measure_ours() + theirs.metaflow()
+                results += theirs.dagster()
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    console = Console(width=130)
     console.print(f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} processors, load {load}, {platform.platform()}")
-    console.print(table)
+    console.print(shown(results))
+
+
+def shown(results: list[Took]) -> Table:
+    table = Table("", "wall s", "least to most", "wall s a step", "processor s", "processor s a step", "")
+    for name in dict.fromkeys(one.name for one in results):
+        group = [one for one in results if one.name == name]
+        walls = [one.wall_s for one in group]
+        wall_s, cpu_s = median(walls), median(one.cpu_s for one in group)
+        server_s = median(one.server_s for one in group)
+        note = f"and {server_s:.1f} s of the Prefect server's processor" if server_s else group[0].note
+        spread = f"{min(walls):.2f} to {max(walls):.2f}" if len(walls) > 1 else ""
+        numbers = (wall_s / STEPS, cpu_s, cpu_s / STEPS)
+        table.add_row(name, f"{wall_s:.2f}", spread, *(f"{number:.2f}" for number in numbers), note)
+    return table
 
 
 if __name__ == "__main__":

@@ -19,13 +19,13 @@ from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import Posture
 from prefect.settings import get_current_settings
 
+from flows import heartbeat
 from tasks.news import FLIPPED, NIGHTLY, NIGHTLY_FAILED
 
 ZOMBIES = "foresight: mark flow runs whose heartbeats stopped"
 NOTIFY = "foresight: notify about flipped verdicts and failed nightlies"
 NOTIFY_CRASH = "foresight: notify about a nightly that crashed"
 BEATS = 4  # a window of fewer than three crashes healthy runs whose beat was late
-HEARTBEAT = "prefect.flow-run.heartbeat"
 
 
 def zombies(heartbeat_s: int) -> Automation:
@@ -37,8 +37,8 @@ def zombies(heartbeat_s: int) -> Automation:
         name=ZOMBIES,
         description=f"No heartbeat for {BEATS} x {heartbeat_s} s: its process or its machine is gone. Retry it.",
         trigger=EventTrigger(
-            after={HEARTBEAT},
-            expect={HEARTBEAT, *ends},
+            after={heartbeat.EVENT},
+            expect={heartbeat.EVENT, *ends},
             match={"prefect.resource.id": ["prefect.flow-run.*"]},  # type: ignore[arg-type]
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,

@@ -9,6 +9,7 @@ from typing import Any
 
 from flows.outcome import Outcome
 from flows.server import prefect_api
+from foresight import collector
 from foresight.home import Home
 
 # What a terminal shows: when, and the words, which name the step. The flow run's page has the rest.
@@ -21,19 +22,21 @@ def launch(name: str, parameters: dict[str, Any], home: Home) -> Any:
         os.environ.setdefault(f"PREFECT_LOGGING_FORMATTERS_STANDARD_{kind}_FMT", _FORMAT)
     os.environ.setdefault("PREFECT_LOGGING_FORMATTERS_STANDARD_DATEFMT", "%H:%M:%S")
     with prefect_api(home) as server:
+        with collector.importing():  # while the server starts
+            from prefect.events.worker import EventsWorker
+            from prefect.exceptions import TerminationSignal
+            from prefect.logging.handlers import APILogWorker
+
+            from flows import heartbeat, zombies
+
+            module = importlib.import_module(f"flows.{name}")
         if server is not None:
             server.wait()
-        from flows import zombies
-
         for line in zombies.mark_dead(home):
             print(line, file=sys.stderr)
-        module = importlib.import_module(f"flows.{name}")
-        from prefect.events.worker import EventsWorker
-        from prefect.exceptions import TerminationSignal
-        from prefect.logging.handlers import APILogWorker
-
         try:
-            state = getattr(module, name)(**parameters, return_state=True)
+            with heartbeat.of_our_own(wanted=server is None):
+                state = getattr(module, name)(**parameters, return_state=True)
             ended_with = getattr(state.data, "result", state.data)
             # A failed run has an outcome too, which `state.result()` takes for a mistake.
             return ended_with if isinstance(ended_with, Outcome) else state.result()

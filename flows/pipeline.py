@@ -19,13 +19,13 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import budget, cancellation, failure, logs, mirror, story, zombies
+from flows import budget, cancellation, failure, heartbeat, logs, mirror, story, zombies
 from flows.deployed import deployment_name, is_deployed
 from flows.outcome import Outcome
 from flows.progress import Progress
 from foresight.compute import ledger, planner, purse
 from foresight.compute.backend import Backend, Call
-from foresight.compute.local import LIGHT_PRELOAD, PRELOAD, LocalBackend
+from foresight.compute.local import LocalBackend, modules_for
 from foresight.compute.planner import StepPlan
 from foresight.compute.purse import OverBudget
 from foresight.compute.rates import rates_of
@@ -49,7 +49,8 @@ def ended(work: Callable[[], Outcome]) -> Outcome | State:
     with its one sentence, in the log too, where an exception would leave its traceback."""
     logs.for_reading()
     try:
-        outcome = work()
+        with heartbeat.sent():
+            outcome = work()
     except UserError as refusal:
         news.if_nightly_failed(str(refusal))
         return refused(refusal)
@@ -136,7 +137,7 @@ def _backend(job: Job, home: Home) -> Backend:
         from foresight.compute.modal_backend import ModalBackend  # the client takes a second to import
 
         return ModalBackend(home, rates=rates_of(job.request.compute))
-    return LocalBackend(home, preload=PRELOAD if planner.model_specs(job) else LIGHT_PRELOAD)
+    return LocalBackend(home, preload=modules_for(job))
 
 
 def run_smoke_test(job: Job, home: Home) -> Outcome:
@@ -265,8 +266,10 @@ def _follow(
                         tracker.step_ended(step, None if error is None else str(error))
             if pending and cancellation.is_wanted():
                 ledger.request_cancel(home, run_id)
-            if tracker is not None and not over:  # what waited for those that ended has been started: that comes first
-                tracker.show()
+            if not over:  # what waited for those that ended has been started: that comes first
+                progress.show()
+                if tracker is not None:
+                    tracker.show()
     except BaseException:  # Ctrl-C, or Prefect's TerminationSignal, which may be a person's cancel or a shutdown
         if cancellation.is_wanted():
             ledger.request_cancel(home, run_id)
@@ -274,6 +277,7 @@ def _follow(
             backend.let_go(run_id)
         wait(list(pending), timeout=10)
         raise
+    progress.show()
     return failures
 
 

@@ -100,7 +100,8 @@ class OwnServer:
                 if self._process.poll() is not None:
                     break
                 try:
-                    with urllib.request.urlopen(f"{self.url}/health", timeout=2):
+                    # Not `/health`: that answers before the routes are made, for which the next request would wait.
+                    with urllib.request.urlopen(f"{self.url}/admin/version", timeout=5):
                         return
                 except (urllib.error.URLError, OSError):
                     time.sleep(0.1)

@@ -7,10 +7,12 @@ work; this task waits in short slices, so that a cancel is heard at once and log
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -258,8 +260,15 @@ def task_for(call: Call, home: Home) -> Any:
 
     Its name is what the UI shows of a call that waits for others, with a few letters of Prefect's behind it."""
     storage: Path = home.prefect / "results"
-    recorded = all(is_done(step, home) for step in call.steps)
-    return run_call.with_options(name=call.label, result_storage=storage, refresh_cache=not recorded)
+    one = copy.copy(_configured(storage, all(is_done(step, home) for step in call.steps)))
+    one.name = call.label
+    return one
+
+
+@cache
+def _configured(storage: Path, recorded: bool) -> Any:
+    """Once and not for each call: Prefect reads and hashes the source of the function each time."""
+    return run_call.with_options(result_storage=storage, refresh_cache=not recorded)
 
 
 def is_done(step: Step, home: Home) -> bool:

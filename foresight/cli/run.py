@@ -128,6 +128,7 @@ def download_models(profile: ProfileName = "tiny", compute: Compute = "local", a
 
 def _start(flow: str, own: dict[str, Any], job: Job, *, dry_run: bool, in_process: bool, as_json: bool) -> None:
     from foresight.cli import report, shortcut
+    from foresight.compute import local
 
     home = Home.from_environment()
     home.require_writable()
@@ -150,7 +151,8 @@ def _start(flow: str, own: dict[str, Any], job: Job, *, dry_run: bool, in_proces
         request = vars(job.request).copy()
         del request["experiments"]
         request["sub_experiment"] = list(request.pop("sub_experiments")) or None
-        outcome = _flow(flow, {**own, **request})
+        with local.warmed_up(job):
+            outcome = _flow(flow, {**own, **request})
         documents, failed, stopped = outcome.documents, outcome.failed, outcome.stopped
     report.documents(documents, job, home, as_json=as_json, failed=failed, stopped=stopped)
     raise typer.Exit(1 if failed or stopped else 0)

@@ -80,7 +80,10 @@ class ForkServer:
     """The client's side. Starts the server when it is first needed; safe from many threads."""
 
     def __init__(self, preload: Sequence[str], environment: Mapping[str, str]) -> None:
-        """`environment` is set in the server and in every child, over what the client has."""
+        """`preload`: modules, and as `"module:function"` what is to be called once in the server.
+
+        `environment` is set in the server and in every child, over what the client has.
+        """
         self._preload, self._environment = tuple(preload), dict(environment)
         self._lock = threading.Lock()
         self._servers: list[_Server] = []  # the last one takes requests; the others have old code

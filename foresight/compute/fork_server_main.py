@@ -85,8 +85,11 @@ class _Server:
         for name in names:
             if self._client_is_gone():
                 os._exit(0)
+            module, _, function = name.partition(":")
             try:
-                importlib.import_module(name)
+                imported = importlib.import_module(module)
+                if function:
+                    getattr(imported, function)()
             except ImportError as error:  # what needs it will say so again, as its own failure
                 print(
                     f"foresight: cannot import {name} ahead of time ({error}): starting steps is slower",

@@ -16,13 +16,14 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
-from foresight.compute import ledger, rates
+from foresight.compute import ledger, planner, rates
 from foresight.compute.backend import Call, CallState, LogLine, StepOutcome
 from foresight.compute.causes import Trouble, oom_kills, trouble_of, trouble_of_exit
 from foresight.compute.claim import is_claimed
@@ -32,6 +33,7 @@ from foresight.compute.journal import read_journal
 from foresight.compute.ledger import CallEntry, StepEntry
 from foresight.compute.log_lines import read_lines
 from foresight.compute.process import Process
+from foresight.compute.request import Job
 from foresight.compute.run_step import steps_to_json
 from foresight.compute.settlement import journal_of, outcomes, overdue, settle
 from foresight.compute.slots import Slots
@@ -39,9 +41,17 @@ from foresight.compute.threads import ONE_THREAD
 from foresight.errors import StepFailed
 from foresight.home import Home
 
-PRELOAD = (
+LIGHT_PRELOAD = (
     "foresight.compute.worker",
-    "numpy",
+    "foresight.compute.provenance:look",
+    "foresight.models.identity",
+    "foresight.runner",
+    "numpy.random",
+)
+"""For a job that needs no model, such as a plan of one's own whose handlers only count."""
+
+PRELOAD = (
+    *LIGHT_PRELOAD,
     "torch",
     "torchvision",
     "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl",
@@ -58,12 +68,35 @@ PRELOAD = (
     "matplotlib.figure",
     "safetensors.numpy",
 )
-"""Modules of others that steps import. Never handlers or probes: a child must see them as they are on disk."""
+"""What steps import, of others and of what is the same for all. Never handlers or probes: those are edited, and each
+edit of what is preloaded costs a new server."""
 
 WORKER = "foresight.compute.worker:work"
 
-LIGHT_PRELOAD = ("foresight.compute.worker", "numpy")
-"""For a job that needs no model, such as a plan of one's own whose handlers only count."""
+
+def modules_for(job: Job) -> tuple[str, ...]:
+    return PRELOAD if planner.model_specs(job) else LIGHT_PRELOAD
+
+
+_warm: dict[tuple[str, ...], ForkServer] = {}
+
+
+@contextmanager
+def warmed_up(job: Job) -> Iterator[None]:
+    """Begin to import what the steps of a local job need, in a process beside this one, before there is a backend:
+    Prefect takes as long to import. The next `LocalBackend` takes it; what is not taken ends with the context."""
+    if job.request.compute != "local" or job.request.stub_mode:
+        yield
+        return
+    modules = modules_for(job)
+    server = _warm[modules] = ForkServer(modules, ENVIRONMENT)
+    server.warm_up()
+    try:
+        yield
+    finally:
+        if _warm.pop(modules, None) is server:
+            server.close()
+
 
 ENVIRONMENT = {
     **ONE_THREAD,  # slots, not threads, share out the processors
@@ -110,7 +143,8 @@ class LocalBackend:
         self._home = home.resolved()
         self._slots = Slots(self._home, slots or os.cpu_count() or 1)
         self._executors = dict(executors)
-        self._server = ForkServer(preload, ENVIRONMENT)
+        warm = _warm.pop(tuple(preload), None)
+        self._server = ForkServer(preload, ENVIRONMENT) if warm is None else warm
         self._calls: dict[str, _Running] = {}
         self._watchers: list[threading.Thread] = []
         self._closed = False

@@ -6,7 +6,6 @@ them are not there yet. Nothing heavy is imported: a plan whose steps are all re
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -28,6 +27,7 @@ from foresight.models.identity import ModelSpec, identity
 from foresight.plan.schema import Experiment, ModelChoice, Need, StepKind, SubExperiment
 from foresight.results import runs
 from foresight.results.record import ModelIdentity, Record, finished, read_record
+from foresight.versions import installed
 
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "scikit-image", "torch", "transformers", "diffusers", "lpips")
 """Versions that bear on the numbers of a sub-experiment. An extraction names its own, fewer."""
@@ -263,13 +263,11 @@ def subs_of(job: Job) -> list[tuple[Experiment, SubExperiment]]:
     return [(selection.experiment, sub) for selection in job.selections for sub in selection.sub_experiments]
 
 
-@cache
-def _version(library: str) -> str:
-    return importlib.metadata.version(library)
-
-
 def versions(*libraries: str) -> dict[str, str]:
-    return {library: _version(library) for library in libraries}
+    found = {library: installed(library) for library in libraries}
+    if missing := [library for library, version in found.items() if version is None]:
+        raise UserError(f"Not installed here: {', '.join(missing)}. `make setup` installs what is pinned.")
+    return {library: version for library, version in found.items() if version is not None}
 
 
 def is_sound(record: Record, home: Home, *, thorough: bool) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 from foresight.compute.step import Step
 from foresight.files import sha256_file
 from foresight.results.record import ModelIdentity, Provenance
+from foresight.versions import installed
 
 LIBRARIES = (
     "numpy", "scipy", "scikit-learn", "scikit-image", "torch", "torchvision", "transformers", "diffusers",
@@ -20,6 +20,7 @@ LIBRARIES = (
 
 _ROOT = Path(__file__).resolve().parents[2]
 _GIT_TIMEOUT_S = 20.0
+_HEAD, _NO_COMMIT = "# branch.oid ", "(initial)"  # as `git status` says it
 _COMMIT, _DIRTY = "FORESIGHT_GIT_COMMIT", "FORESIGHT_GIT_DIRTY"
 
 
@@ -35,14 +36,22 @@ def provenance_of(step: Step) -> Provenance:
         git_commit=commit,
         git_dirty=dirty,
         lock_sha256=_lock_sha256(),
-        versions=dict(_versions()),
+        versions=_versions(),
         models={role: ModelIdentity.model_validate(model) for role, model in models.items()},
         data=dict(data),
         seed=identity.get("seed"),
         python=platform.python_version(),
-        platform=platform.platform(),
+        platform=_platform(),
         processor=processor(),
     )
+
+
+def look() -> None:
+    """Find out now what stays the same for every step of this process and of those that are forked from it."""
+    _versions(), _lock_sha256(), _platform(), processor(), _is_of_a_checkout()
+
+
+_platform = cache(platform.platform)  # it starts a process
 
 
 @cache
@@ -64,11 +73,20 @@ def checkout() -> tuple[str | None, bool | None]:
     """
     if _COMMIT in os.environ:
         return os.environ[_COMMIT], {"yes": True, "no": False}.get(os.environ[_DIRTY])
-    if _git("ls-files", "--error-unmatch", str(Path(__file__).resolve())) is None:
+    if not _is_of_a_checkout():
         return None, None
-    commit = _git("rev-parse", "HEAD")
-    status = _git("status", "--porcelain")
-    return commit, None if status is None else bool(status)
+    status = _git("status", "--porcelain=v2", "--branch")
+    if status is None:
+        return _git("rev-parse", "HEAD"), None
+    lines = status.splitlines()
+    head = next((line for line in lines if line.startswith(_HEAD)), _HEAD + _NO_COMMIT).removeprefix(_HEAD)
+    changed = any(not line.startswith("# ") for line in lines)
+    return None if head == _NO_COMMIT else head, changed
+
+
+@cache
+def _is_of_a_checkout() -> bool:
+    return _git("ls-files", "--error-unmatch", str(Path(__file__).resolve())) is not None
 
 
 def deployed_as(commit: str | None, dirty: bool | None) -> dict[str, str]:
@@ -92,12 +110,6 @@ def _lock_sha256() -> str | None:
     return sha256_file(lock) if lock.is_file() else None
 
 
-@cache
-def _versions() -> tuple[tuple[str, str], ...]:
-    installed = []
-    for library in LIBRARIES:
-        try:
-            installed.append((library, importlib.metadata.version(library)))
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return tuple(installed)
+def _versions() -> dict[str, str]:
+    found = {library: installed(library) for library in LIBRARIES}
+    return {library: version for library, version in found.items() if version is not None}

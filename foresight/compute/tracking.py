@@ -54,20 +54,16 @@ class Tracker:
                     git_dirty=dirty,
                     started_by=self._started_by,
                 )
+            began: dict[str, dict[str, Any]] = {}
             for sub in selection.sub_experiments:
                 if plan is None:
-                    self._update(experiment.id, sub.id, status="stub")
+                    began[sub.id] = {"status": "stub"}
                     continue
                 steps = plan.of(experiment.id, sub.id)
                 self._open[experiment.id, sub.id] = set(steps)
-                self._update(
-                    experiment.id,
-                    sub.id,
-                    status="running",
-                    steps={seed: step.fingerprint for seed, step in steps.items()},
-                    error="",
-                    failed_seeds={},
-                )
+                fingerprints = {seed: step.fingerprint for seed, step in steps.items()}
+                began[sub.id] = {"status": "running", "steps": fingerprints, "error": "", "failed_seeds": {}}
+            runs.update_sub_experiments(self._home, experiment.id, self._run_id, began)
         if plan is not None:
             self._seeds = {step.fingerprint: key for key, step in plan.seeded.items()}
             for key, step in plan.seeded.items():
@@ -75,7 +71,7 @@ class Tracker:
                 self._steps_of[key.experiment_id] |= {step.fingerprint, *step.needs.values(), *smoke}
 
     def step_ended(self, step: Step, error: str | None) -> None:
-        """Note how a seed ended; the sub-experiment ends with its last seed, and then what it all has cost is noted."""
+        """Note how a seed ended; the sub-experiment ends with its last seed."""
         key = self._seeds.get(step.fingerprint)
         if key is None:
             return
@@ -89,16 +85,19 @@ class Tracker:
             errors = dict(self._errors[pair])
         first = next(iter(errors.values()), "")
         status = "failed" if errors else "pending" if pair in self._left else "completed"
-        self._update(*pair, status=status, error=first, failed_seeds=errors, note=self._left.get(pair, ""))
-        self._note_spending(key.experiment_id)
+        changes = {"status": status, "error": first, "failed_seeds": errors, "note": self._left.get(pair, "")}
+        runs.update_sub_experiment(self._home, key.experiment_id, self._run_id, key.sub_experiment, **changes)
         with self._lock:
             self._moved_on.add(key.experiment_id)
 
     def show(self) -> None:
-        """Rebuild what people read of the experiments that have moved on. For when nothing waits for the caller."""
+        """Rebuild what people read of the experiments that have moved on, and note what they have cost.
+
+        For when nothing waits for the caller."""
         with self._lock:
             moved_on, self._moved_on = self._moved_on, set()
         for experiment_id in sorted(moved_on):
+            self._note_spending(experiment_id)
             view.rebuild(self._home, experiment_id)
 
     def step_not_started(self, step: Step, why: str) -> None:
@@ -133,9 +132,6 @@ class Tracker:
     def _note_spending(self, experiment_id: str) -> None:
         spent = spending.of_steps(self._home, self._steps_of[experiment_id], run_id=self._run_id)
         runs.update(self._home, experiment_id, self._run_id, lambda run: run.model_copy(update={"spent": spent}))
-
-    def _update(self, experiment_id: str, sub_experiment: str, **changes: object) -> None:
-        runs.update_sub_experiment(self._home, experiment_id, self._run_id, sub_experiment, **changes)
 
 
 def earlier_record(home: Home, step: Step) -> Record | None:

@@ -7,7 +7,6 @@ is refused before any work, with what differs. The data set's hash is checked by
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from foresight.compute.code_identity import code_identity
 from foresight.compute.step import Step
 from foresight.errors import StepFailed, UserError
 from foresight.home import Home
+from foresight.versions import installed
 
 REDEPLOY = (
     "it was edited after the run was planned: start the run again; "
@@ -49,7 +49,7 @@ def _differences(step: Step, home: Home) -> Iterator[str]:
             if code != identity["code"]:
                 yield f"the code of {identity['handler']} ({REDEPLOY})"
     for library, planned in identity.get("versions", {}).items():
-        here = _version(library)
+        here = installed(library)
         if here != planned:
             yield f"{library} {planned} was planned, {here or 'none'} is installed here (`make setup`, or redeploy)"
     if "extraction_version" in identity:
@@ -92,13 +92,6 @@ def _model_specs(step: Step) -> Mapping[str, Any]:
     if "model_spec" in step.work:
         specs[step.work["model_spec"]["role"]] = step.work["model_spec"]
     return specs
-
-
-def _version(library: str) -> str | None:
-    try:
-        return importlib.metadata.version(library)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _refused(message: str) -> StepFailed:

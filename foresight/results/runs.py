@@ -211,20 +211,28 @@ def update_sub_experiment(home: Home, experiment_id: str, run_id: str, sub_exper
 
     When a sub-experiment ends, the hashes of its records are noted, so that a later edit of a record is seen.
     """
+    return update_sub_experiments(home, experiment_id, run_id, {sub_experiment: changes})
+
+
+def update_sub_experiments(
+    home: Home, experiment_id: str, run_id: str, changes: Mapping[str, Mapping[str, Any]]
+) -> Run:
+    """The same for several at once: sub-experiment -> field -> value."""
 
     def change(run: Run) -> Run:
-        if sub_experiment not in run.sub_experiments:
-            known = ", ".join(run.sub_experiments)
-            raise UserError(f"Run {run_id} has no sub-experiment '{sub_experiment}'. It has: {known}.")
-        sub = SubRun.model_validate({**run.sub_experiments[sub_experiment].model_dump(), **changes})
-        hashes = dict(run.record_sha256)
-        if sub.status in ("completed", "failed"):
-            hashes |= {
-                fingerprint: sha256_file(home.record(fingerprint))
-                for fingerprint in sub.steps.values()
-                if home.record(fingerprint).is_file()
-            }
-        subs = {**run.sub_experiments, sub_experiment: sub}
+        subs, hashes = dict(run.sub_experiments), dict(run.record_sha256)
+        for sub_experiment, fields in changes.items():
+            if sub_experiment not in subs:
+                known = ", ".join(subs)
+                raise UserError(f"Run {run_id} has no sub-experiment '{sub_experiment}'. It has: {known}.")
+            sub = SubRun.model_validate({**subs[sub_experiment].model_dump(), **fields})
+            subs[sub_experiment] = sub
+            if sub.status in ("completed", "failed"):
+                hashes |= {
+                    fingerprint: sha256_file(home.record(fingerprint))
+                    for fingerprint in sub.steps.values()
+                    if home.record(fingerprint).is_file()
+                }
         return run.model_copy(update={"sub_experiments": subs, "record_sha256": hashes})
 
     return update(home, experiment_id, run_id, change)

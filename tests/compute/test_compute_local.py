@@ -5,6 +5,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import compute_executors
 import psutil
@@ -541,6 +542,34 @@ def test_a_module_that_cannot_be_preloaded_is_said_and_survived(home, capfd):
     with LocalBackend(home, slots=1, executors=EXECUTORS, preload=(*PRELOAD, "no_such_module")) as backend:
         assert run(backend, step("work"))[0].status == "completed"
     assert "cannot import no_such_module ahead of time" in capfd.readouterr().err
+
+
+def test_what_is_warm_already_is_taken_and_what_nobody_takes_ends(home, monkeypatch):
+    monkeypatch.setattr(local, "modules_for", lambda job: PRELOAD)
+    job = SimpleNamespace(request=SimpleNamespace(compute="local", stub_mode=False))
+    before = set(psutil.Process().children())
+    with local.warmed_up(job):
+        (server,) = set(psutil.Process().children()) - before
+        with LocalBackend(home, slots=1, executors=EXECUTORS, preload=PRELOAD) as backend:
+            run(backend, step("work"))
+            assert set(psutil.Process().children()) - before == {server}, "no second one was started"
+        assert not server.is_running()
+    with local.warmed_up(job):
+        (untaken,) = set(psutil.Process().children()) - before
+    assert not untaken.is_running()
+
+
+def test_what_is_asked_for_is_called_once_in_the_server(home, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "looks.py").write_text(
+        "def look():\n    with open("
+        + repr(str(tmp_path / "looked"))
+        + ", 'a') as file:\n        file.write('once ')\n"
+    )
+    with LocalBackend(home, slots=1, executors=EXECUTORS, preload=(*PRELOAD, "looks:look")) as backend:
+        run(backend, step("work", n=1))
+        run(backend, step("work", n=2))
+    assert (tmp_path / "looked").read_text() == "once "
 
 
 def test_this_module_imports_nothing_heavy():

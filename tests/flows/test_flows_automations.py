@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from flows.automations import HEARTBEAT, zombies
+from flows.automations import zombies
+from flows.heartbeat import EVENT
 
 
 @pytest.mark.parametrize("heartbeat_s", [30, 180])
 def test_a_late_beat_crashes_no_healthy_run(heartbeat_s: int):
     trigger = zombies(heartbeat_s).trigger
     assert trigger.within.total_seconds() >= 3 * heartbeat_s
-    assert trigger.after == {HEARTBEAT}
-    assert HEARTBEAT in trigger.expect
+    assert trigger.after == {EVENT}
+    assert EVENT in trigger.expect
 
 
 @pytest.mark.parametrize("end", ["Completed", "Failed", "Cancelled", "Crashed", "Paused"])

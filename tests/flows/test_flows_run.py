@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -31,7 +32,7 @@ def document(toy) -> dict:
     return yaml.safe_load((toy.home.results / "t1-toy" / "results.yaml").read_text())
 
 
-def test_a_run_measures_judges_and_says_so(toy, shell):
+def test_a_run_measures_judges_and_says_so(toy, shell, api_url):
     done = shell.run("run", "t1", "--plan", toy.plan)
     assert done.returncode == 0, done.stderr
     assert "proceed" in done.stdout
@@ -42,6 +43,10 @@ def test_a_run_measures_judges_and_says_so(toy, shell):
     assert content["assessment"]["accuracy_achieved"] > 0.85
     assert sorted(toy.calls()) == ["steady 0", "steady 0", "steady 1", "steady 1"]  # two sub-experiments, two seeds
     assert verify(toy.home) == []
+    (run_id,) = re.findall(r"flow-run/([0-9a-f-]{36})", done.stderr)
+    beats = {"event": {"name": ["prefect.flow-run.heartbeat"]}}
+    found = httpx.post(f"{api_url}/events/filter", json={"filter": beats}).json()["events"]
+    assert f"prefect.flow-run.{run_id}" in {event["resource"]["prefect.resource.id"] for event in found}
 
     again = shell.run("run", "t1", "--plan", toy.plan)
     assert again.returncode == 0

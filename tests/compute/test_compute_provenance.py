@@ -1,0 +1,47 @@
+import subprocess
+
+import pytest
+
+from foresight.compute import provenance
+
+
+@pytest.fixture
+def git(tmp_path, monkeypatch):
+    """A repository in which this code would lie."""
+    monkeypatch.setattr(provenance, "_ROOT", tmp_path)
+    monkeypatch.setattr(provenance, "_is_of_a_checkout", lambda: True)
+
+    def run(*arguments):
+        who = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+        return subprocess.run(
+            ["git", "-C", tmp_path, *who, *arguments], check=True, capture_output=True, text=True
+        ).stdout
+
+    run("init", "-q")
+    return run
+
+
+def test_a_commit_and_whether_anything_was_changed_since(git, tmp_path):
+    assert provenance.checkout.__wrapped__() == (None, False), "nothing is committed yet"
+    (tmp_path / "a").write_text("1")
+    git("add", "a")
+    git("commit", "-qm", "a")
+    commit = git("rev-parse", "HEAD").strip()
+    assert provenance.checkout.__wrapped__() == (commit, False)
+    (tmp_path / "a").write_text("2")
+    assert provenance.checkout.__wrapped__() == (commit, True)
+    git("checkout", "-q", "a")
+    (tmp_path / "new").write_text("")
+    assert provenance.checkout.__wrapped__() == (commit, True), "a file that git does not know counts"
+
+
+def test_outside_of_a_checkout_there_is_none(monkeypatch):
+    monkeypatch.setattr(provenance, "_is_of_a_checkout", lambda: False)
+    assert provenance.checkout.__wrapped__() == (None, None)
+
+
+def test_where_git_is_too_slow_the_commit_is_still_known(git, tmp_path, monkeypatch):
+    git("commit", "-qm", "empty", "--allow-empty")
+    really = provenance._git
+    monkeypatch.setattr(provenance, "_git", lambda *what: None if what[0] == "status" else really(*what))
+    assert provenance.checkout.__wrapped__() == (git("rev-parse", "HEAD").strip(), None)
