@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -48,7 +49,7 @@ def test_a_budget_stops_a_run_in_the_middle_says_so_and_the_same_command_goes_on
     assert stopped.returncode == 1, stopped.stderr
     said = json.loads(stopped.stdout.splitlines()[-1])
     assert said["failed"] == []
-    assert "Stopped by its budget after $" in said["stopped"]
+    assert re.match(r"Stopped by its budget after <?\$\d", said["stopped"])
     assert "the budget of $150.00 does not allow $12" in said["stopped"]
     assert f"`foresight run t1 --budget 150 --plan {toy.plan}` goes on from there" in said["stopped"]
     assert said["experiments"]["t1-toy"]["status"] == "in_progress"
