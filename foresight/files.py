@@ -10,18 +10,21 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write `content` to `path` so that a reader, or a crash, sees the old file or the new one, never a part."""
-    data = content.encode() if isinstance(content, str) else content
+@contextmanager
+def written_atomically(path: Path) -> Iterator[IO[bytes]]:
+    """A stream whose content is at `path` once the block has ended well: a reader, or a crash, sees the old file or
+    the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         Path(temporary).chmod(0o644)
@@ -29,6 +32,12 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write `content` to `path`, the whole of it or nothing."""
+    with written_atomically(path) as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
 
 
 def canonical_json(value: Any) -> str:

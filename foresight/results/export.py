@@ -10,11 +10,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from foresight.errors import UserError
-from foresight.files import write_atomic
+from foresight.files import write_atomic, written_atomically
 from foresight.home import Home
 from foresight.results import runs
 from foresight.results.record import Record, read_record
@@ -59,29 +60,39 @@ def export(home: Home, folder: Path) -> dict[str, int]:
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file. Name a folder, new or old; the tables are written into it.")
-    shown = list(_shown(home))
-    if not shown:
+    shown = _shown(home)
+    first = next(shown, None)
+    if first is None:
         raise UserError("There are no results to export yet. `foresight run c1` makes some.")
-    records = {record.fingerprint: record for _, record in shown}
-    written = {
-        "metrics.csv": _write(folder, "metrics.csv", (row for run, record in shown for row in _metrics(run, record))),
-        "samples.csv": _write(folder, "samples.csv", (row for record in records.values() for row in _samples(record))),
-    }
+    rows: list[Sequence[Any]] = []
+    exported: set[str] = set()
+    n_samples = 0
+    with written_atomically(folder / "samples.csv") as samples:  # records come and go one by one: scores are gigabytes
+        samples.write(_csv([tuple(COLUMNS["samples.csv"])]).encode())
+        for run, record in chain([first], shown):
+            rows += _metrics(run, record)
+            if record.fingerprint not in exported:
+                exported.add(record.fingerprint)
+                for lines in _samples(record):
+                    samples.write("".join(lines).encode())
+                    n_samples += len(lines)
+    write_atomic(folder / "metrics.csv", _csv([tuple(COLUMNS["metrics.csv"]), *rows]))
     described = [(name, column, meaning) for name, columns in COLUMNS.items() for column, meaning in columns.items()]
-    write_atomic(folder / "columns.csv", _csv(("file", "column", "meaning"), described))
-    return written
+    write_atomic(folder / "columns.csv", _csv([("file", "column", "meaning"), *described]))
+    return {"metrics.csv": len(rows), "samples.csv": n_samples}
 
 
 def _shown(home: Home) -> Iterator[tuple[runs.Run, Record]]:
-    """Every run with each of its finished seeds. A record that cannot be read is left out; `verify` names it."""
+    """Every run with each of its finished seeds; a record has its samples where it is shown for the first time. One
+    that cannot be read is left out; `verify` names it."""
     known: dict[str, Record | None] = {}
     for experiment_id in runs.list_experiments(home):
         for run in runs.list_runs(home, experiment_id):
             for sub in run.sub_experiments.values() if not run.stub else ():
                 for _, fingerprint in sorted(sub.steps.items()):
-                    if fingerprint not in known:
-                        known[fingerprint] = _readable(home, fingerprint)
-                    if (record := known[fingerprint]) is not None:
+                    record = known[fingerprint] if fingerprint in known else _readable(home, fingerprint)
+                    known[fingerprint] = record and record.model_copy(update={"samples": []})
+                    if record is not None:
                         yield run, record
 
 
@@ -115,23 +126,21 @@ def _metrics(run: runs.Run, record: Record) -> Iterator[Sequence[Any]]:
         )
 
 
-def _samples(record: Record) -> Iterator[Sequence[Any]]:
+def _samples(record: Record) -> Iterator[list[str]]:
+    """The lines of one metric of one arm at a time. There are millions: what they share is put into CSV once."""
     for one in record.samples:
+        end = f",{int(one.higher_is_better)}\n"
+        sources = [_csv([(source, "")]).removesuffix(",\n") for source in one.groups]
         for arm, scores in {"ours": one.scores, **one.baselines}.items():
-            for index, (source, score) in enumerate(zip(one.groups, scores, strict=True)):
-                better, step = int(one.higher_is_better), (record.fingerprint, record.sub_experiment, record.seed)
-                yield (*step, one.metric, arm, index, source, score, better)
+            shared = (record.fingerprint, record.sub_experiment, record.seed, one.metric, arm, "")
+            begin = _csv([shared]).removesuffix("\n")
+            yield [
+                f"{begin}{index},{source},{score!r}{end}"
+                for index, (source, score) in enumerate(zip(sources, scores, strict=True))
+            ]
 
 
-def _write(folder: Path, name: str, rows: Iterable[Sequence[Any]]) -> int:
-    kept = list(rows)
-    write_atomic(folder / name, _csv(tuple(COLUMNS[name]), kept))
-    return len(kept)
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def _csv(rows: Iterable[Sequence[Any]]) -> str:
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
+    csv.writer(stream, lineterminator="\n").writerows(rows)
     return stream.getvalue()

@@ -71,3 +71,25 @@ def test_nothing_to_export_and_a_file_in_the_way_are_refused(home, tmp_path):
     (tmp_path / "out").write_text("mine")
     with pytest.raises(UserError, match="is a file"):
         export(home, tmp_path / "out")
+
+
+def test_sources_of_any_name_come_back_as_they_are(home, tmp_path):
+    names = ['a "quoted", listed one', "two\nlines", "", "plain"]
+    odd = samples("iou", 0.8, baseline=0.2, n=4).model_copy(update={"groups": names})
+    finished_run(home, "run-1", [record("e1_4", 0, odd)])
+    export(home, tmp_path)
+    assert [row["source"] for row in rows(tmp_path, "samples.csv")] == names * 2
+
+
+def test_an_export_that_breaks_off_leaves_the_tables_that_were_there(home, tmp_path, monkeypatch):
+    finished_run(home, "run-1", good())
+    export(home, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+
+    def breaks(_):
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr("foresight.results.export._samples", breaks)
+    with pytest.raises(OSError, match="the disk is gone"):
+        export(home, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
