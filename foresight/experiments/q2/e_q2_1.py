@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from skimage.util import img_as_float32
 
-from foresight.experiments.q2.reading import CONTENT, Reading, content_metrics, estimate, merger_block, told
+from foresight.experiments.q2.content import CONTENT, content_metrics, log_content, told
+from foresight.experiments.q2.merger import merger_block
+from foresight.experiments.reading import Reading, estimate
 from foresight.metrics.box_sets import spurious
 from foresight.plots.charts import bars, learning_curve
 from foresight.plots.pictures import box_overlay
@@ -53,7 +55,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         name = "bbox_iou" if view == "tokens" else f"bbox_iou_{view}"
         runner.log_samples(name, scores, groups=reading.box_groups, baselines=baselines, higher_is_better=True)
     runner.progress(0.7, "relative position and classes")
-    content = reading.log_content(tokens)
+    content = log_content(reading, tokens)
 
     # Pictures
     runner.progress(0.85, "pictures")

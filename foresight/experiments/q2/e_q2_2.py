@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from skimage.util import img_as_float32
 
-from foresight.experiments.q2.reading import Reading, content_metrics, estimate, merger_block, told
+from foresight.experiments.q2.content import content_metrics, log_content, told
+from foresight.experiments.q2.merger import merger_block
+from foresight.experiments.reading import Reading, estimate
 from foresight.plots.charts import bars, learning_curve
 from foresight.plots.pictures import box_overlay
 from foresight.probes.box_sets import BoxSetProbe
@@ -60,7 +62,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     for name, lost in drops.items():
         runner.log_samples(name, lost, groups=reading.box_groups, higher_is_better=False)
     runner.progress(0.75, "relative position and classes")
-    content = reading.log_content(tokens)
+    content = log_content(reading, tokens)
 
     # Pictures
     runner.progress(0.85, "pictures")

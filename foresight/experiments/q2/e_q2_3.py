@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foresight.errors import UserError
-from foresight.experiments.q2.reading import Reading, estimate, metric_of, name_of
+from foresight.experiments.reading import Reading, estimate, metric_of, name_of
 from foresight.plots.charts import curve, learning_curve
 from foresight.plots.maps import heat_map
 from foresight.probes.training import note_untrained

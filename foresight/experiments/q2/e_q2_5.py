@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from skimage.util import img_as_float32
 
-from foresight.experiments.q2.reading import Reading, estimate, metric_of, name_of
+from foresight.experiments.reading import Reading, estimate, metric_of, name_of
 from foresight.metrics.detail import GramReference, edge_f1, edges, information_retention
 from foresight.metrics.reconstruction import Originals, log_scores, one_of_each
 from foresight.plots.charts import bars, learning_curve

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from foresight.experiments.q2.reading import Scores, told
+from foresight.experiments.q2.content import Scores, told
 
 
 def scores(right: float, blind: float, n: int = 100) -> Scores:
