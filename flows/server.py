@@ -24,6 +24,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from foresight import collector
 from foresight.errors import UserError
 from foresight.home import Home
 
@@ -165,10 +166,12 @@ def _serve(port: int) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run; the server goes when the run has gone
     threading.Thread(target=watch, daemon=True).start()
-    import uvicorn
+    with collector.importing():
+        import uvicorn
+        from prefect.server.api.server import create_app
 
     uvicorn.run(
-        "prefect.server.api.server:create_app",
+        create_app,
         factory=True,
         host="127.0.0.1",
         port=port,
