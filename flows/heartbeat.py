@@ -2,7 +2,8 @@
 
 Prefect's own sleep a second at a time and are waited for when the flow has ended, so that a run ends only when it is
 whole seconds old. A deployed run has those all the same; for a run from a shell, whose end somebody waits for, they are
-switched off and sent from here, as often. A server that the run has brought itself dies with it and needs none.
+switched off and sent from here: as often as Prefect can be told to, since the server's patience is of its own settings
+and not of this shell's. A server that the run has brought itself dies with it and needs none.
 """
 
 from __future__ import annotations
@@ -14,29 +15,29 @@ from contextvars import ContextVar, copy_context
 
 from prefect.events import emit_event
 from prefect.runtime import flow_run
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, get_current_settings, temporary_settings
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 EVENT = "prefect.flow-run.heartbeat"
+EVERY_S = 30.0
 
-_every_s: ContextVar[float | None] = ContextVar("_every_s", default=None)
+_are_ours: ContextVar[bool] = ContextVar("_are_ours", default=False)
 
 
 @contextmanager
 def of_our_own(*, wanted: bool) -> Iterator[None]:
     """Around a flow: Prefect's are off, and ours are sent by `sent` if they are `wanted`."""
-    token = _every_s.set(get_current_settings().flows.heartbeat_frequency if wanted else None)
+    token = _are_ours.set(wanted)
     try:
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             yield
     finally:
-        _every_s.reset(token)
+        _are_ours.reset(token)
 
 
 @contextmanager
 def sent() -> Iterator[None]:
     """Around the work of a flow run. Nothing happens where they are Prefect's, or not wanted."""
-    every_s = _every_s.get()
-    if every_s is None:
+    if not _are_ours.get():
         yield
         return
     resource = {"prefect.resource.id": f"prefect.flow-run.{flow_run.id}", "prefect.resource.name": flow_run.name or ""}
@@ -44,7 +45,7 @@ def sent() -> Iterator[None]:
 
     def beat() -> None:
         emit_event(EVENT, resource=resource)
-        while not over.wait(every_s):
+        while not over.wait(EVERY_S):
             emit_event(EVENT, resource=resource)
 
     thread = threading.Thread(target=copy_context().run, args=(beat,), name="heartbeat", daemon=True)
