@@ -22,6 +22,7 @@ from pydantic import Field
 
 from foresight.compute.gpus import ALIASES, GPU_CLASSES
 from foresight.compute.provenance import checkout
+from foresight.compute.request import MOST_SEEDS
 from foresight.plan.loader import PACKAGED_PROFILES, load_plan, load_profiles
 from foresight.plan.schema import Experiment, Plan
 
@@ -71,7 +72,7 @@ SubExperiments = Annotated[
     list[Annotated[str, field(choices=_ids(deployed_plan().experiments))]] | None,
     field("Only these sub-experiments, e.g. e1_4. Empty: all."),
 ]
-Seeds = Annotated[int | None, field("How many seeds. Empty: the profile's.", ge=1)]
+Seeds = Annotated[int | None, field("How many seeds. Empty: the profile's.", ge=1, le=MOST_SEEDS)]
 Budget = Annotated[float | None, field("Stop before more than this many dollars are spent. Empty: no limit.", gt=0)]
 Gpu = Annotated[
     Annotated[str, field(choices=[*GPU_CLASSES, *ALIASES])] | None,

@@ -29,6 +29,7 @@ from foresight.errors import UserError
 from foresight.home import Home
 
 STARTUP_TIMEOUT_S = 120.0
+NEEDED_MB = 20  # of disk: the database of a few runs
 
 
 def prefect_environment(home: Home) -> dict[str, str]:
@@ -111,6 +112,11 @@ class OwnServer:
         last = self._log.read_text(errors="replace").strip().splitlines()[-3:]
         self.stop()
         free_mb = shutil.disk_usage(self._log.parent).free / 1e6
+        if free_mb < NEEDED_MB:
+            raise UserError(
+                f"The Prefect server of this run did not start: the disk of {self._log.parent} has {free_mb:.0f} MB "
+                "free. Free some, or set FORESIGHT_HOME elsewhere."
+            )
         raise UserError(
             "The Prefect server of this run did not start. Its last words: "
             + (" / ".join(last) or "none")
@@ -161,7 +167,8 @@ def _serve(port: int) -> None:
     """The server's own process: ends as soon as the run that started it is gone."""
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 1):  # not through `sys.stdin`, which the interpreter cannot take from a thread as it ends
+            pass
         os.killpg(0, signal.SIGKILL)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run; the server goes when the run has gone

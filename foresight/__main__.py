@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 import sys
 
-from foresight import collector
+from foresight import collector, streams
 
 
 def main() -> None:
     """Ctrl-C while the modules are still being imported ends like any other: exit 130, no traceback."""
+    streams.mend()
     try:
         with collector.importing():
             from foresight.cli import main as shell

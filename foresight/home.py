@@ -88,6 +88,8 @@ class Home:
 
     def require_writable(self) -> None:
         """Raise `UserError` before anything starts if nothing can be written here."""
+        if self.root.is_file():
+            raise UserError(f"FORESIGHT_HOME is a file, {self.root}. Set it to a folder, old or new.")
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             probe = self.root / f".writable.{os.getpid()}"

@@ -13,7 +13,7 @@ from foresight.data.manifest import IMAGES, MANIFEST, DataSpec, find
 from foresight.errors import UserError
 from foresight.home import Home
 from foresight.plan.loader import load_profile
-from foresight.plan.parts import did_you_mean
+from foresight.plan.parts import unknown
 
 app = typer.Typer(no_args_is_help=True, help="Data sets: make them, list them, check every pixel.")
 Name = Annotated[str | None, typer.Argument(help="A data set of the profile; all of them by default.")]
@@ -102,7 +102,7 @@ def _problems(spec: DataSpec, home: Home) -> list[str]:
 def _specs(name: str | None, profile_name: str) -> list[DataSpec]:
     data = load_profile(profile_name).data
     if name is not None and name not in data:
-        raise UserError(f"Profile {profile_name} has no data set '{name}'{did_you_mean(name, list(data))}")
+        raise UserError(f"There is {unknown('data set', name, list(data), f'in profile {profile_name}')}")
     return [DataSpec(name=key, **choice.model_dump()) for key, choice in data.items() if name in (None, key)]
 
 

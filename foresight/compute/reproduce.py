@@ -119,7 +119,7 @@ def _of_sub_experiment(home: Home, experiment: str, sub_id: str, *, seed: int | 
     built = document.of_experiment(home, runs.list_runs(home, experiment_id))
     entries = built.content["results"]["experiments"] if built else {}
     if sub_id not in entries:
-        raise UserError(f"There is {unknown(f'sub-experiment of {experiment}', sub_id, list(entries))}")
+        raise UserError(f"There is {unknown('sub-experiment', sub_id, list(entries), f'of {experiment}')}")
     records = {int(of): fingerprint for of, fingerprint in entries[sub_id].get("records", {}).items()}
     if not records:
         raise UserError(f"{experiment}/{sub_id} has no finished seed, so there is nothing to reproduce.")

@@ -7,18 +7,20 @@ command line are refused for the same reasons in the same words.
 
 from __future__ import annotations
 
-import difflib
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from foresight.compute.gpus import CPU, GPU_CLASSES, gpu_class
 from foresight.errors import UserError
 from foresight.plan.loader import load_plan_and_profile
+from foresight.plan.parts import unknown
 from foresight.plan.schema import Experiment, Plan, Profile, SubExperiment
 
 COMPUTES = ("local", "modal")
+MOST_SEEDS = 100  # more is a typing mistake, or a seed where their number is wanted
 
 
 @dataclass(frozen=True)
@@ -67,25 +69,19 @@ class Job:
     seeds: tuple[int, ...]
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    known = list(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}."
-
-
 def resolve(request: RunRequest) -> Job:
     """Raise `UserError` on anything that cannot be run as asked; read only the plan, import nothing heavy."""
     plan, profile = load_plan_and_profile(Path(request.plan) if request.plan else None, request.profile)
     if request.compute not in COMPUTES:
-        raise UserError(f"Unknown compute '{request.compute}'. {did_you_mean(request.compute, COMPUTES)}")
+        raise UserError(f"There is {unknown('--compute', request.compute, COMPUTES)}")
     if request.gpu is not None:
         gpu_class(request.gpu)
         if request.compute == "local":
             raise UserError("--gpu chooses a GPU class of Modal and does nothing with --compute local. Leave it out.")
     if request.budget is not None and not request.budget > 0:
         raise UserError(f"A budget must be more than 0 dollars, not {request.budget:g}.")
-    if request.seeds is not None and request.seeds < 1:
-        raise UserError(f"--seeds must be at least 1, not {request.seeds}.")
+    if request.seeds is not None and not 1 <= request.seeds <= MOST_SEEDS:
+        raise UserError(f"--seeds must be 1 to {MOST_SEEDS}, not {request.seeds}: it is how many, not which.")
 
     wanted = [plan.experiment(name) for name in request.experiments] or list(plan.experiments)
     selections, skipped = [], []
@@ -95,10 +91,11 @@ def resolve(request: RunRequest) -> Job:
             skipped.append(experiment.id)
         else:
             selections.append(selection)
-    unknown = [s for s in request.sub_experiments if not any(s == sub.id for e in wanted for sub in e.sub_experiments)]
-    if unknown:
+    strange = [s for s in request.sub_experiments if not any(s == sub.id for e in wanted for sub in e.sub_experiments)]
+    if strange:
+        where = f"of {wanted[0].short}" if len(wanted) == 1 else "in this plan"
         known = [sub.id for e in wanted for sub in e.sub_experiments]
-        raise UserError(f"Unknown sub-experiment '{unknown[0]}'. {did_you_mean(unknown[0], known)}")
+        raise UserError(f"There is {unknown('sub-experiment', strange[0], known, where)}")
     if not selections:
         raise UserError(
             f"{', '.join(skipped)}: not implemented, none of the sub-experiments has a handler. "
@@ -149,5 +146,5 @@ def _seeds(request: RunRequest, profile: Profile) -> tuple[int, ...]:
         return tuple(seeds)
     if request.seeds < len(seeds):
         return tuple(seeds[: request.seeds])
-    extra = (s for s in range(10_000) if s not in seeds)
+    extra = (seed for seed in count() if seed not in seeds)
     return (*seeds, *(next(extra) for _ in range(request.seeds - len(seeds))))

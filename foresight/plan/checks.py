@@ -62,7 +62,7 @@ def _experiment_problems(at: Location, experiment: Mapping[str, Any], shorts: Ma
     for where, criterion in criteria:
         designated = criterion.get("sub_experiment")
         if isinstance(designated, str) and designated not in own_subs:
-            yield Problem((*where, "sub_experiment"), unknown("sub-experiment here", designated, own_subs))
+            yield Problem((*where, "sub_experiment"), unknown("sub-experiment", designated, own_subs, "here"))
     for key in ("depends_on", "replaces"):
         yield from _repeated(at, experiment, key)
         for where, name in _texts(experiment, key, at):
@@ -138,7 +138,7 @@ def profile_problems(data: Any) -> Iterator[Problem]:
             where = (*at, "sub_experiments", name)
             chosen = settings.get("data") if isinstance(settings, dict) else None
             if isinstance(chosen, str) and chosen not in data_sets:
-                yield Problem((*where, "data"), unknown("data set of this profile", chosen, list(data_sets)))
+                yield Problem((*where, "data"), unknown("data set", chosen, list(data_sets), "in this profile"))
             yield from _repeated(where, settings, "needs")
             for place, text in _texts(settings, "needs", where):
                 yield from _need_problem(place, text, models, multiple)
@@ -175,7 +175,7 @@ def _need_problem(where: Location, text: str, models: Mapping[str, Any], multipl
     except ValueError:
         return  # the schema says so
     if need.role not in models:
-        yield Problem(where, unknown("model of this profile", need.role, list(models)))
+        yield Problem(where, unknown("model", need.role, list(models), "in this profile"))
     else:
         try:
             parse_point(need.point, need.role)
@@ -201,11 +201,13 @@ def together_problems(plan: Plan, profile: Profile, at: Location) -> Iterator[Pr
     known = {sub.id: sub for experiment in plan.experiments for sub in experiment.sub_experiments}
     for sub_id in profile.sub_experiments:
         if sub_id not in known:
-            yield Problem((*at, "sub_experiments", sub_id), unknown("sub-experiment of the plan", sub_id, list(known)))
+            yield Problem(
+                (*at, "sub_experiments", sub_id), unknown("sub-experiment", sub_id, list(known), "in the plan")
+            )
     used = {need.role for sub in known.values() for need in (*map(parse_need, sub.needs), *profile.needs_of(sub))}
     used |= {role for sub in known.values() for role in sub.models}
     for role in profile.models.keys() - used:
-        yield Problem((*at, "models", role), unknown("model that the plan uses", role, sorted(used)))
+        yield Problem((*at, "models", role), unknown("model", role, sorted(used), "that the plan uses"))
     for sub in known.values():
         if not sub.implemented and sub.id not in profile.sub_experiments:
             continue
@@ -224,7 +226,7 @@ def together_problems(plan: Plan, profile: Profile, at: Location) -> Iterator[Pr
         for role in sub.models:
             if role not in profile.models:
                 yield Problem(
-                    where, f"{sub.id} loads a model: {unknown('model of this profile', role, list(profile.models))}"
+                    where, f"{sub.id} loads a model: {unknown('model', role, list(profile.models), 'in this profile')}"
                 )
 
 

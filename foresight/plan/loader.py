@@ -69,7 +69,7 @@ def _named(name: str, profiles: tuple[Profile, ...], path: Path) -> Profile:
         if profile.name == name:
             return profile
     names = [profile.name for profile in profiles]
-    raise UserError(f"There is {unknown(f'profile in {path.name}', name, names)}")
+    raise UserError(f"There is {unknown('profile', name, names, f'in {path.name}')}")
 
 
 def _validated(model: type[_Model], document: Document, what: str, others: Iterable[Problem]) -> _Model:

@@ -137,7 +137,8 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
     return f": did you mean {' or '.join(repr(n) for n in meant)}?" if meant else "."
 
 
-def unknown(what: str, name: str, known: Sequence[str]) -> str:
-    """`no field 'titel': did you mean 'title'? Known: id, title.`; a long list is left out where something is near."""
+def unknown(what: str, name: str, known: Sequence[str], where: str = "") -> str:
+    """`no field 'titel' here: did you mean 'title'? Known: id, title.`, with "here" for `where`. A long list is left
+    out if something is near."""
     listing = "" if near(name, known) and len(known) > 12 else f" Known: {', '.join(known) or 'none'}."
-    return f"no {what} '{name}'{did_you_mean(name, known)}{listing}"
+    return f"no {what} '{name}'{where and f' {where}'}{did_you_mean(name, known)}{listing}"

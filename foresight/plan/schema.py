@@ -136,7 +136,7 @@ class Experiment(Frozen):
             if sub.id == sub_id:
                 return sub
         ids = [sub.id for sub in self.sub_experiments]
-        raise UserError(f"There is {unknown(f'sub-experiment of {self.short}', sub_id, ids)}")
+        raise UserError(f"There is {unknown('sub-experiment', sub_id, ids, f'of {self.short}')}")
 
     def criterion(self, name: str) -> Criterion:
         """Raises `UserError` naming what there is."""
@@ -144,7 +144,7 @@ class Experiment(Frozen):
             if criterion.name == name:
                 return criterion
         names = [c.name for c in self.criteria]
-        raise UserError(f"There is {unknown(f'criterion of {self.short}', name, names)}")
+        raise UserError(f"There is {unknown('criterion', name, names, f'of {self.short}')}")
 
 
 class Gate(Frozen):
@@ -175,7 +175,7 @@ class Plan(Frozen):
                 return experiment
         known = [n for e in self.experiments for n in (e.short, e.id)]
         raise UserError(
-            f"There is {unknown('experiment in this plan', name, known)} `foresight plan show` lists them all."
+            f"There is {unknown('experiment', name, known, 'in this plan')} `foresight plan show` lists them all."
         )
 
     def gate(self, gate_id: str) -> Gate:
@@ -184,7 +184,7 @@ class Plan(Frozen):
             if gate.id == gate_id:
                 return gate
         ids = [g.id for g in self.gates]
-        raise UserError(f"There is {unknown('gate in this plan', gate_id, ids)}")
+        raise UserError(f"There is {unknown('gate', gate_id, ids, 'in this plan')}")
 
     def phases(self) -> dict[int, list[Experiment]]:
         """Experiments by phase, phases in order, plan order within."""

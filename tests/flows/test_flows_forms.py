@@ -48,6 +48,7 @@ def test_every_field_of_every_form_says_what_it_is(entry):
         {"experiment": "q1"},
         {"sub_experiment": ["eq1_1"]},
         {"seeds": 0},
+        {"seeds": 101},
         {"budget": 0},
         {"gpu": "T1000"},
         {"compute": "mainframe"},
@@ -77,7 +78,7 @@ def test_the_flow_itself_takes_the_ids_of_any_plan():
 def test_an_experiment_that_the_plan_lacks_has_no_flow():
     from flows import run_experiment as module
 
-    with pytest.raises(AttributeError, match="no experiment in this plan 'c9'"):
+    with pytest.raises(AttributeError, match="no experiment 'c9' in this plan"):
         _ = module.c9
 
 

@@ -190,7 +190,7 @@ CASES = {  # what is wrong: text of the plan, what replaces it, line, message
         "sub_experiment: s1",
         "sub_experiment: s2",
         11,
-        f"{SCORE}.sub_experiment: no sub-experiment here 's2': did you mean 's1'?",
+        f"{SCORE}.sub_experiment: no sub-experiment 's2' here: did you mean 's1'?",
     ),
     "thresholds out of order, higher is better": (
         "acceptable: 0.8",

@@ -219,5 +219,5 @@ def test_any_key_of_the_profiles_renamed_is_refused(tmp_path):
 
 
 def test_an_unknown_profile_is_answered_with_the_known_ones():
-    with pytest.raises(UserError, match=r"no profile in profiles.yaml 'tinny': did you mean 'tiny'\? Known: tiny"):
+    with pytest.raises(UserError, match=r"no profile 'tinny' in profiles.yaml: did you mean 'tiny'\? Known: tiny"):
         load_profile("tinny")

@@ -178,13 +178,13 @@ CASES = {  # what is wrong: text of the file, what replaces it, line, message
         "{data: shapes}",
         "{data: shape}",
         41,
-        f"{FULL}.sub_experiments.s1.data: no data set of this profile 'shape': did you mean 'shapes'?",
+        f"{FULL}.sub_experiments.s1.data: no data set 'shape' in this profile: did you mean 'shapes'?",
     ),
     "need of an unknown model": (
         "vlm:X3@168",
         "vml:X3@168",
         13,
-        f"{SMALL}.sub_experiments.s1.needs[0]: no model of this profile 'vml': did you mean 'vlm'?",
+        f"{SMALL}.sub_experiments.s1.needs[0]: no model 'vml' in this profile: did you mean 'vlm'?",
     ),
     "need of a point that the model lacks": (
         "vlm:X3@168",
@@ -218,7 +218,7 @@ CASES = {  # what is wrong: text of the file, what replaces it, line, message
         "s1: {data: shapes}",
         "s1: {data: shapes}\n      s2: {data: shapes}",
         42,
-        f"{FULL}.sub_experiments.s2: no sub-experiment of the plan 's2': did you mean 's1'?",
+        f"{FULL}.sub_experiments.s2: no sub-experiment 's2' in the plan: did you mean 's1'?",
     ),
     "no data for what reads features": (
         "{data: shapes}",
@@ -242,7 +242,7 @@ CASES = {  # what is wrong: text of the file, what replaces it, line, message
         "      vae:\n        id: there",
         "      vay:\n        id: there",
         41,
-        f"{FULL}.sub_experiments.s1: s1 loads a model: no model of this profile 'vae': did you mean 'vay'?",
+        f"{FULL}.sub_experiments.s1: s1 loads a model: no model 'vae' in this profile: did you mean 'vay'?",
     ),
 }
 

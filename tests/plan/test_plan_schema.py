@@ -74,13 +74,13 @@ def test_an_experiment_has_two_names(plan):
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda plan: plan.experiment("c11"), r"no experiment in this plan 'c11': did you mean 'c1'"),
+        (lambda plan: plan.experiment("c11"), r"no experiment 'c11' in this plan: did you mean 'c1'"),
         (
             lambda plan: plan.experiment("c1").sub_experiment("e1_7"),
-            r"no sub-experiment of c1 'e1_7': did you mean 'e1_",
+            r"no sub-experiment 'e1_7' of c1: did you mean 'e1_",
         ),
-        (lambda plan: plan.experiment("c1").criterion("lipps"), r"no criterion of c1 'lipps': did you mean 'lpips'"),
-        (lambda plan: plan.gate("gate_1"), r"no gate in this plan 'gate_1'.*Known: gate_1_reconstruction"),
+        (lambda plan: plan.experiment("c1").criterion("lipps"), r"no criterion 'lipps' of c1: did you mean 'lpips'"),
+        (lambda plan: plan.gate("gate_1"), r"no gate 'gate_1' in this plan.*Known: gate_1_reconstruction"),
     ],
 )
 def test_an_unknown_name_is_answered_with_near_ones(plan, ask, message):
