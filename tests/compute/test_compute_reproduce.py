@@ -118,7 +118,7 @@ def test_a_record_is_found_by_name_prefix_and_path(ran):
     ("wanted", "seed", "said"),
     [
         ("t1/t_a", 7, "no record of seed 7. It has: 0"),
-        ("t1/t_z", None, "no sub-experiment of t1 't_z'"),
+        ("t1/t_z", None, "no sub-experiment 't_z' of t1: did you mean 't_b'"),
         ("t7/t_a", None, "t7 has no results here"),
         ("ffff", None, "no record 'ffff'"),
         ("e1", None, "no record 'e1'"),
