@@ -191,6 +191,8 @@ def _announce(plan: StepPlan, job: Job, home: Home) -> None:
     say = get_run_logger().info
     open_steps = [step for step in plan.steps if not is_done(step, home)]
     say(story.beginning(job, len(plan.steps), len(plan.steps) - len(open_steps)))
+    if job.brought_along:
+        say(job.brought_along)
     reasons = {step.fingerprint: planner.why(step, earlier_record(home, step)) for step in open_steps}
     calls = [*([Call((plan.smoke,))] if plan.smoke else []), *plan.calls()]
     for line in story.to_run(calls, reasons):

@@ -24,9 +24,10 @@ from foresight.compute.threads import one_thread
 from foresight.compute.usage import Meter
 from foresight.data.manifest import DataSpec
 from foresight.errors import UserError
+from foresight.home import Home
 from foresight.plan.loader import load_plan_and_profile
 from foresight.plan.schema import Experiment, Profile, SubExperiment
-from foresight.results import runs, view
+from foresight.results import document, runs, view
 from foresight.runner import ExperimentRunner, Handler
 from foresight.workbench import Artifacts, Assignment, Workbench
 
@@ -46,13 +47,15 @@ def run_all(
     """Run the handlers (or `only` those) and write results.yaml. Returns the ids: `completed`, `failed`, `skipped`.
 
     A handler that fails neither stops nor hides the others. Skipped is what the plan has and nobody registered: it
-    stays pending, and its criteria are not measured. Raises `UserError` on an id that the plan does not have, and in a
-    profile that moves gates.
+    stays pending, and its criteria are not measured. What the plan lets a sub-experiment use is taken from this run,
+    which therefore follows the plan's order, or from the newest results of that seed in this profile. Raises
+    `UserError` on an id that the plan does not have, and in a profile that moves gates.
     """
     plan, profile = load_plan_and_profile(plan_path, runner.profile)
     experiment = plan.experiment(runner.experiment_id)
     wanted = list(handlers) if only is None else list(only)
-    subs = [experiment.sub_experiment(sub_id) for sub_id in wanted]
+    asked = [experiment.sub_experiment(sub_id) for sub_id in wanted]
+    subs = [sub for sub in experiment.sub_experiments if sub in asked]
     if missing := [sub_id for sub_id in wanted if sub_id not in handlers]:
         raise UserError(f"No handler was registered for {', '.join(missing)}. Call register_handler first.")
     if profile.moves_gates:
@@ -68,10 +71,14 @@ def run_all(
     )
     ended: dict[str, list[str]] = {"completed": [], "failed": [], "skipped": []}
     ended["skipped"] = [sub.id for sub in experiment.sub_experiments if sub.id not in wanted]
+    left = _left_before(runner.home, experiment, profile, seed)
     try:
         for sub in subs:
-            done = _run_one(runner, handlers[sub.id], experiment, sub, profile, seed, run_id)
-            ended["completed" if done else "failed"].append(sub.id)
+            left.pop(sub.id, None)
+            step = _run_one(runner, handlers[sub.id], experiment, sub, profile, seed, run_id, left)
+            ended["completed" if step else "failed"].append(sub.id)
+            if step is not None:
+                left[sub.id] = step.fingerprint
     except BaseException:  # Ctrl-C: the run says so, and what is finished stays
         runs.finish(runner.home, experiment.id, run_id, "cancelled")
         view.rebuild(runner.home, experiment.id)
@@ -90,9 +97,11 @@ def _run_one(
     profile: Profile,
     seed: int,
     run_id: str,
-) -> bool:
-    """One handler from its attempt to its record. Whether it finished."""
+    left: Mapping[str, str],
+) -> Step | None:
+    """One handler from its attempt to its record. Its step, if it finished. `left`: what can be used, by id."""
     home = runner.home
+    uses = {name: left[name] for name in sub.uses if name in left}
     settings = profile.for_sub_experiment(sub.id)
     name = getattr(handler, "__qualname__", type(handler).__name__)
     step = Step(
@@ -108,7 +117,9 @@ def _run_one(
             "by_hand": run_id,
             "parameters": settings.parameters,
             "seed": seed,
+            **({"uses": uses} if uses else {}),
         },
+        needs=uses,
         work={"criteria": criteria_of(experiment, sub)},
     )
 
@@ -134,7 +145,8 @@ def _run_one(
     meter = Meter("cpu", 0.0)
     try:
         with one_thread():
-            output = runner.run_handler(handler, _assignment(sub, profile, seed), workbench)
+            _require_used(sub, uses)
+            output = runner.run_handler(handler, _assignment(sub, profile, seed, uses), workbench)
         publish(home, step, attempt, output, meter.lap())
     except BaseException as error:  # the boundary: however a handler ends, its attempt says so
         trouble = trouble_of(error, home.root)
@@ -146,13 +158,30 @@ def _run_one(
         print(f"{sub.id} failed: {trouble.error}")
         if not isinstance(error, (Exception, SystemExit)):  # a person stopped it, and meant all
             raise
-        return False
+        return None
     close_finished(home, attempt)
     note(status="completed")
-    return True
+    return step
 
 
-def _assignment(sub: SubExperiment, profile: Profile, seed: int) -> Assignment:
+def _left_before(home: Home, experiment: Experiment, profile: Profile, seed: int) -> dict[str, str]:
+    """Sub-experiment -> the step of this seed that the newest results of this profile show."""
+    shown = document.of_experiment(
+        home, runs.list_runs(home, experiment.id), profile=profile.name, plan_hash=experiment.hash
+    )
+    records = shown.records if shown else {}
+    return {sub_id: one.fingerprint for sub_id, of in records.items() for one in of if one.seed == seed}
+
+
+def _require_used(sub: SubExperiment, uses: Mapping[str, str]) -> None:
+    if missing := [name for name in sub.uses if name not in uses]:
+        raise UserError(
+            f"{sub.id} uses {', '.join(missing)}, which has not finished for this seed. Register its handler too, or "
+            "run it first."
+        )
+
+
+def _assignment(sub: SubExperiment, profile: Profile, seed: int, uses: Mapping[str, str]) -> Assignment:
     """What the profile gives the sub-experiment, but for features: those are made by steps."""
     settings = profile.for_sub_experiment(sub.id)
     names = [settings.data] if settings.data else []
@@ -163,6 +192,7 @@ def _assignment(sub: SubExperiment, profile: Profile, seed: int) -> Assignment:
         config=settings.parameters,
         data_specs={name: DataSpec(name=name, **profile.data[name].model_dump()).to_json() for name in names},
         split=profile.split_of(sub).fractions,
+        uses=uses,
         model_specs={
             role: {"role": role, "id": model.id, "revision": model.revision or "", "stand_in": model.stand_in}
             for role, model in choices.items()

@@ -1,8 +1,9 @@
 """What a record names and this machine does not have, since it lies on a volume of Modal's.
 
 Records, pictures and logs come home; features and models, which are large, stay where they were made. Two things at
-home say so. `steps/<fingerprint>/elsewhere.json` beside a record names the artifacts that did not come with it; it
-names the record by its hash, so that it says nothing about another one that takes the record's place. And
+home say so. `steps/<fingerprint>/elsewhere.json` beside a record that came from there names the artifacts that did not
+come with it, if any; it names the record by its hash, so that it says nothing about another one that takes the record's
+place. And
 `remote/models/`, `remote/datasets/` hold the manifests, only those, of what was prepared on the volumes: enough to plan
 with, and nothing that could be taken for weights or pixels.
 """
@@ -34,20 +35,24 @@ def note(home: Home, fingerprint: str, record_sha256: str, paths: list[str]) -> 
 
 def left_elsewhere(home: Home, fingerprint: str) -> frozenset[str]:
     """Paths of the artifacts that the record here names and that lie on the volume."""
-    try:
-        content = read_json(_file(home, fingerprint))
-        is_of_this = content["record_sha256"] == sha256_file(home.record(fingerprint))
-    except FileNotFoundError:
-        return frozenset()
-    return frozenset(content["paths"]) if is_of_this else frozenset()
+    return frozenset(_noted(home, fingerprint) or ())
 
 
 def is_where(record: Record, home: Home, compute: str) -> bool:
     """Whether a step that runs on `compute` finds this record's artifacts there."""
-    elsewhere = left_elsewhere(home, record.fingerprint)
     if compute != "local":
-        return all(artifact.path in elsewhere for artifact in record.artifacts)
+        return _noted(home, record.fingerprint) is not None
     return all((home.root / artifact.path).is_file() for artifact in record.artifacts)
+
+
+def _noted(home: Home, fingerprint: str) -> list[str] | None:
+    """What stayed on the volume of the record that is here; None if it is not one that came from there."""
+    try:
+        content = read_json(_file(home, fingerprint))
+        is_of_this = content["record_sha256"] == sha256_file(home.record(fingerprint))
+    except FileNotFoundError:
+        return None
+    return content["paths"] if is_of_this else None
 
 
 def _file(home: Home, fingerprint: str) -> Path:

@@ -134,6 +134,22 @@ class ExperimentRunner:
 
         return open_features(self.home, self._assignment.needs[key])
 
+    def artifact(self, sub_experiment: str, name: str) -> Path:
+        """A file that another sub-experiment left for the same seed, whole as its record says: for reading only.
+
+        Raises `UserError` if the plan does not say that it is used, and `StepFailed` if the file is not there.
+        """
+        if sub_experiment not in self._assignment.uses:
+            raise UserError(
+                f"{self.sub_experiment} reads {name} of {sub_experiment}, which the plan does not give it. "
+                f"List {sub_experiment} under `uses`."
+            )
+        from foresight.results.lineage import used_file
+
+        path, sha256 = used_file(self.home, self._assignment.uses[sub_experiment], sub_experiment, name)
+        self._workbench.read[f"{sub_experiment}/{name}"] = sha256
+        return path
+
     def model(self, role: str) -> Any:
         """The adapter of a model that the sub-experiment names under `models`, on `device`, in float32 everywhere."""
         if role not in self._assignment.model_specs:
@@ -288,7 +304,8 @@ def execute(step: Step, context: StepContext) -> StepOutput:
         data_specs=work.get("data_specs", {}),
         data_sha256=identity.get("data", {}),
         split=identity.get("split", ()),
-        needs=step.needs,
+        needs=identity.get("features", {}),
+        uses=identity.get("uses", {}),
         model_specs=work.get("model_specs", {}),
         stand_ins=frozenset(role for role, model in identity.get("models", {}).items() if model["stand_in"]),
         device="cpu" if context.device == "cpu" else "cuda",

@@ -30,6 +30,7 @@ class Assignment:
     data_sha256: Mapping[str, str] = field(default_factory=dict)  # name -> what the step was planned with
     split: Sequence[float] = ()  # fractions or counts of the sources: train, validation, test
     needs: Mapping[str, str] = field(default_factory=dict)  # "<data>/<role>:<point>[@side]" -> fingerprint
+    uses: Mapping[str, str] = field(default_factory=dict)  # sub-experiment -> fingerprint of its step
     model_specs: Mapping[str, Any] = field(default_factory=dict)  # role -> ModelSpec as JSON
     stand_ins: frozenset[str] = frozenset()  # roles that a tiny stand-in plays
     device: str = "cpu"
@@ -105,6 +106,7 @@ class Workbench:
     progress: Callable[[float, str], None]
     samples: dict[str, Samples] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    read: dict[str, str] = field(default_factory=dict)  # files of used sub-experiments -> sha256
     last_step: dict[str, int] = field(default_factory=dict)
 
     def log(self, metrics: Mapping[str, Any], step: int | None) -> None:
@@ -142,4 +144,5 @@ class Workbench:
             samples=entries,
             notes=self.notes,
             artifacts=self.artifacts.collect(listed, self.root),
+            read=self.read,
         )

@@ -161,7 +161,11 @@ def require_needs(call: Call, home: Home) -> None:
     for step in call.steps:
         for name, fingerprint in step.needs.items():
             if fingerprint not in own and not home.record(fingerprint).exists():
-                raise StepFailed(f"{step.label}: needs {name}, which has no record", cause="needs", retryable=False)
+                raise StepFailed(
+                    f"{step.label}: needs {name}, which has no record: it failed, or was not allowed to run",
+                    cause="needs",
+                    retryable=False,
+                )
 
 
 def _one_attempt(

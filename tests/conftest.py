@@ -54,6 +54,23 @@ def broken(runner):
     raise RuntimeError("the last line of the handler")
 
 
+def trains(runner):
+    """Leaves a system for another sub-experiment to score."""
+    system = np.random.default_rng(runner.seed).standard_normal(4)
+    runner.results.save_json_artifact("system.json", {"weights": system})
+    return {"finding": "trained", "metrics": {"weights": 4}, "artifacts": []}
+
+
+def scores(runner):
+    """Scores the system that was trained for the same seed."""
+    import json
+
+    weights = json.loads(runner.artifact("t_a", "system.json").read_text())["weights"]
+    score = 0.9 + 0.01 * float(np.mean(weights))
+    runner.log_samples("accuracy", np.full(12, score), groups=[f"s{i}" for i in range(12)], higher_is_better=True)
+    return {"finding": "scored: {accuracy}", "metrics": {"first": weights[0]}, "artifacts": []}
+
+
 def held(runner):
     """Waits until it is let go, so that a test can look at, cancel or kill a run that is under way."""
     folder = Path(os.environ["TOY_GATE"])
@@ -138,6 +155,15 @@ class Toy:
             "DO_NOT_TRACK": "1",
         }
         return {**{k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}, **own}
+
+    def in_two_steps(self, first: str = "trains") -> None:
+        """`t_b` scores what `t_a` trained, and the criterion is read from it."""
+        two = PLAN.replace("toy_handlers:steady", f"toy_handlers:{first}").replace(
+            'handler: "toy_handlers:HANDLER_B"', 'uses: [t_a], handler: "toy_handlers:scores"'
+        )
+        (self.folder / "plan.yaml").write_text(
+            two.replace("name: accuracy, sub_experiment: t_a", "name: accuracy, sub_experiment: t_b")
+        )
 
     @classmethod
     def make(cls, folder: Path, home: Home) -> Toy:

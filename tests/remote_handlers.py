@@ -31,6 +31,20 @@ def work(runner):
     return {"finding": "accuracy {accuracy}", "metrics": {}, "artifacts": ["note.txt"]}
 
 
+def trains(runner):
+    """Leaves a file for `scores`, and notes that it did."""
+    with (Path(runner.config["folder"]) / "trained").open("a") as stream:
+        stream.write(f"{runner.sub_experiment}\n")
+    runner.results.save_artifact("system.txt", "0.75")
+    return {"finding": "trained", "metrics": {"weights": 1.0}, "artifacts": []}
+
+
+def scores(runner):
+    score = float(runner.artifact("t_a", "system.txt").read_text())
+    runner.log_samples("accuracy", np.full(12, score), groups=[f"s{i}" for i in range(12)], higher_is_better=True)
+    return {"finding": "accuracy {accuracy}", "metrics": {}, "artifacts": []}
+
+
 def broken(runner):
     raise RuntimeError("the last line of the handler")
 

@@ -197,3 +197,41 @@ def test_a_handler_has_one_thread_as_in_a_worker_and_the_notebook_its_own_again(
         runner.run_all()
         assert [pool["num_threads"] for pool in threadpool_info()] == own
     assert set(seen) == {1}
+
+
+P2 = "p2-hybrid-encoder"
+
+
+def trains(runner):
+    runner.results.save_artifact("system.safetensors", f"trained with seed {runner.seed}")
+    return {"finding": "Trained.", "metrics": {"steps": 1.0}, "artifacts": []}
+
+
+def evaluates(runner):
+    read = runner.artifact("e_p2_3", "system.safetensors").read_text()
+    return {"finding": "Read.", "metrics": {"seed_read": float(read.split()[-1])}, "artifacts": []}
+
+
+def p2(home):
+    return yaml.safe_load((home.results / P2 / "results.yaml").read_text())["results"]["experiments"]
+
+
+def test_what_another_one_left_is_read_from_this_run_or_from_the_newest_results(home):
+    runner = ExperimentRunner(P2, home=home)
+    runner.register_handler("e_p2_4", evaluates)
+    runner.register_handler("e_p2_3", trains)
+    assert runner.run_all(seed=4)["completed"] == ["e_p2_3", "e_p2_4"]  # in the plan's order
+    assert p2(home)["e_p2_4"]["metrics"] == {"seed_read": 4.0}
+    assert runner.run_all(["e_p2_4"], seed=4)["completed"] == ["e_p2_4"]
+    (fingerprint,) = p2(home)["e_p2_4"]["records"].values()
+    assert list(read_record(home, fingerprint).read) == ["e_p2_3/system.safetensors"]
+    assert verify(home) == []
+
+
+def test_what_was_not_left_for_this_seed_is_not_read_of_another(home):
+    runner = ExperimentRunner(P2, home=home)
+    runner.register_handler("e_p2_3", trains)
+    runner.register_handler("e_p2_4", evaluates)
+    runner.run_all(["e_p2_3"], seed=1)
+    assert runner.run_all(["e_p2_4"], seed=2)["failed"] == ["e_p2_4"]
+    assert "e_p2_4 uses e_p2_3, which has not finished for this seed" in p2(home)["e_p2_4"]["error"]

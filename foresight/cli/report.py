@@ -94,6 +94,8 @@ def dry_run(job: Job, home: Home, *, as_json: bool) -> None:
             print_json(cost.as_json(found))
         else:
             cost.show(found)
+            if job.brought_along:
+                console.print(job.brought_along, markup=False)
         return
     lines = {line.label: line for line in found.lines}
     rows = [_row(step, home, lines[step.label]) for step in planner.plan_steps(job, home, "dry-run").steps]
@@ -106,6 +108,8 @@ def dry_run(job: Job, home: Home, *, as_json: bool) -> None:
             [[r["label"], r["state"], duration(r["seconds"]), size(r["bytes"]), _dollars(r), r["why"]] for r in rows],
         )
     )
+    if job.brought_along:
+        console.print(job.brought_along, markup=False)
     for line in cost.summary(found):
         console.print(line, markup=False)
 

@@ -46,7 +46,7 @@ def reproduce(
 
 def _show(result: Reproduction) -> None:
     if result.extracted:
-        console.print(f"features that were gone or damaged were extracted again: {', '.join(result.extracted)}")
+        console.print(f"what it reads and was gone or damaged was computed again: {', '.join(result.extracted)}")
     differing = [number for number in result.numbers if number.again != number.recorded]
     if differing:
         rows = [

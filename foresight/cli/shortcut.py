@@ -87,6 +87,8 @@ def run_in_process(job: Job, home: Home) -> tuple[dict[str, dict[str, Any]], tup
     else:
         plan, calls = (_fetched if job.request.compute == "modal" else _prepared)(job, home, run_id)
         tracker.begin(plan)
+        if job.brought_along:
+            print(job.brought_along, flush=True)
         with one_thread():
             for call in calls:
                 failed += _run(call, home, run_id, tracker)
@@ -121,7 +123,7 @@ def _fetched(job: Job, home: Home, run_id: str) -> tuple[planner.StepPlan, list[
     modal_preparation.prepare(models, data, planner.splits(job), job.seeds, home, print)
     plan = planner.plan_steps(job, home, run_id)
     missing = [step for step in plan.seeded.values() if planner.state_of(step, home) != "recorded"]
-    for fingerprint in dict.fromkeys(fp for step in missing for fp in step.needs.values()):
+    for fingerprint in dict.fromkeys(fp for step in missing for fp in step.identity["features"].values()):
         print(f"── features {fingerprint[:12]}… from Modal", flush=True)
         modal_volume.fetch_features(home, fingerprint)
     for step in missing:

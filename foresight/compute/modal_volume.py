@@ -77,8 +77,7 @@ def bring_home(home: Home, volume: modal.Volume, record: Record, content: bytes)
         shutil.rmtree(final, ignore_errors=True)
         part.rename(final)
         staying = [artifact.path for artifact in record.artifacts if artifact not in coming]
-        if staying:
-            elsewhere.note(home, record.fingerprint, sha256_bytes(content), staying)
+        elsewhere.note(home, record.fingerprint, sha256_bytes(content), staying)
         write_atomic(path, content)
 
 

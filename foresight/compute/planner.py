@@ -26,6 +26,7 @@ from foresight.metrics.weights import lpips_weights_sha256
 from foresight.models.identity import ModelSpec, identity
 from foresight.plan.schema import Experiment, ModelChoice, Need, StepKind, SubExperiment
 from foresight.results import runs
+from foresight.results.lineage import overtaken
 from foresight.results.record import ModelIdentity, Record, finished, read_record
 from foresight.versions import installed
 
@@ -164,6 +165,7 @@ class _Planning:
         self.job, self.specs, self.identities, self.data, self.manifests = job, specs, identities, data, manifests
         self.run_id = run_id
         self.extracts: dict[str, Step] = {}
+        self.seeded: dict[tuple[str, int], Step] = {}  # by sub-experiment and seed; what is used comes first
         self.code = cache(code_identity)  # within one planning: a handler has as many steps as there are seeds
 
     def smoke(self) -> Step | None:
@@ -219,7 +221,8 @@ class _Planning:
         needs = dict(self.extract(data_name, need) for need in profile.needs_of(sub)) if data_name else {}
         roles = {need.role for need in profile.needs_of(sub)} | set(sub.models)
         names = [data_name] if data_name else []
-        return Step(
+        uses = {name: self.seeded[name, seed].fingerprint for name in sub.uses}
+        step = Step(
             kind="sub_experiment",
             label=seed_label(experiment, sub, seed),
             profile=profile.name,
@@ -236,6 +239,7 @@ class _Planning:
                 "seed": seed,
                 "data": {name: self.manifests[name].sha256 for name in names},
                 "features": {name: step.fingerprint for name, step in needs.items()},
+                **({"uses": uses} if uses else {}),
                 "models": {role: self.identities[role].model_dump() for role in sorted(roles)},
                 "metric_weights": {name: lpips_weights_sha256() for name in sub.metric_weights},
                 "versions": versions(*LIBRARIES),
@@ -246,9 +250,11 @@ class _Planning:
                 "criteria": criteria_of(experiment, sub),
                 **self._refresh(),
             },
-            needs={name: step.fingerprint for name, step in needs.items()},
+            needs={**{name: step.fingerprint for name, step in needs.items()}, **uses},
             resources=resources_of(self.job, "sub_experiment", sub),
         )
+        self.seeded[sub.id, seed] = step
+        return step
 
     def _refresh(self) -> dict[str, Any]:
         return {"refresh": self.run_id} if self.job.request.refresh else {}
@@ -271,10 +277,12 @@ def versions(*libraries: str) -> dict[str, str]:
 
 
 def is_sound(record: Record, home: Home, *, thorough: bool) -> bool:
-    """Whether every artifact is there with its size, and with `thorough` its hash too.
+    """Whether every artifact is there with its size, and with `thorough` its hash too; and what it read still is.
 
     Of one that stayed on a volume nothing can be said here; where it is read, it is verified.
     """
+    if overtaken(home, record):
+        return False
     elsewhere = left_elsewhere(home, record.fingerprint)
     for artifact in record.artifacts:
         if artifact.path in elsewhere:
@@ -325,11 +333,12 @@ def withdraw_broken(plan: StepPlan, home: Home, compute: str = "local") -> list[
                 continue
             elif step.fingerprint in needed and not is_where(record, home, compute):
                 where = "on Modal's volume" if compute == "local" else "on this machine"
-                reason = f"its features lie {where}, and what needs them runs elsewhere ({compute})"
+                files = "features" if step.kind == "extract" else "files"
+                reason = f"its {files} lie {where}, and what needs them runs elsewhere ({compute})"
             elif is_sound(record, home, thorough=step.fingerprint in needed):
                 continue
             else:
-                reason = "an artifact of it is missing or damaged"
+                reason = overtaken(home, record) or "an artifact of it is missing or damaged"
         path.replace(path.with_name("record.broken.json"))
         lines.append(f"{step.label}: {reason}; computing it again")
     return lines

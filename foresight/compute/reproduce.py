@@ -3,7 +3,8 @@
 The step is planned anew from the plan and profile of the run that computed it and must have the record's own
 fingerprint, so that what runs is what ran: other code, weights, data or libraries are refused with what differs. It
 runs as every local step does, in a process with one thread, in a scratch home that shares models and data sets and is
-thrown away; features that are gone are extracted again there.
+thrown away. What it reads, features and files of sub-experiments that it uses, is shared too; what of that is gone is
+computed again there.
 
 What counts as the same:
 
@@ -34,6 +35,7 @@ from foresight.features.store import open_features
 from foresight.home import Home
 from foresight.plan.parts import unknown
 from foresight.results import document, runs
+from foresight.results.lineage import overtaken
 from foresight.results.record import Record, Samples, read_record
 
 SHARE_OF_ERROR = 0.1
@@ -67,7 +69,7 @@ class Reproduction:
     numbers: tuple[Number, ...]
     scores: tuple[int, int]  # per-sample scores and baselines, and how many are equal to the last bit
     files: tuple[int, int]  # artifacts, and how many are equal byte by byte
-    extracted: tuple[str, ...]  # features that had to be made again
+    extracted: tuple[str, ...]  # what it reads and had to be made again
 
     @property
     def agrees(self) -> bool:
@@ -101,12 +103,13 @@ def reproduce(home: Home, record: Record, plan: str | None = None) -> Reproducti
 
     Raises `UserError` for what cannot be computed again here, and `StepFailed` if it fails.
     """
-    step, extractions = _planned(home, record, plan)
+    if what := overtaken(home, record):
+        raise UserError(f"{record.label} cannot be computed again as it was: {what}. Run the experiment again.")
+    step, planned = _planned(home, record, plan)
     with tempfile.TemporaryDirectory(prefix="foresight-reproduce-") as folder:
-        scratch = _scratch(home, Path(folder), step)
-        missing = [one for one in extractions if not (scratch.features / one.fingerprint).exists()]
-        calls = [*([Call(tuple(missing))] if missing else []), Call((step,))]
-        _run(calls, scratch)
+        scratch = _scratch(home, Path(folder))
+        missing = _missing(step, planned, home, scratch).values()
+        _run([Call((one,)) for one in (*missing, step)], scratch)
         again = read_record(scratch, step.fingerprint)
         assert again is not None  # `_run` raises where a step did not finish
         return _compared(home, scratch, record, again, tuple(one.label for one in missing))
@@ -140,8 +143,11 @@ def _read(home: Home, fingerprint: str) -> Record:
     return record
 
 
-def _planned(home: Home, record: Record, plan: str | None) -> tuple[Step, list[Step]]:
-    """The record's step as it would be planned now, and the extractions that it reads. Raises `UserError`."""
+def _planned(home: Home, record: Record, plan: str | None) -> tuple[Step, Mapping[str, Step]]:
+    """The record's step as it would be planned now, and all that is planned with it by fingerprint.
+
+    Raises `UserError`.
+    """
     if record.kind == "smoke":
         raise UserError("A smoke test holds no numbers to compare. Run `foresight smoke-test` again.")
     if "by_hand" in record.identity:
@@ -162,7 +168,7 @@ def _planned(home: Home, record: Record, plan: str | None) -> tuple[Step, list[S
     step = next((one for one in candidates if one.fingerprint == record.fingerprint), None)
     if step is None:
         raise UserError(_other(record, candidates))
-    return step, [one for one in steps.extract if one.fingerprint in step.needs.values()]
+    return step, {one.fingerprint: one for one in (*steps.extract, *steps.seeded.values())}
 
 
 def _job(home: Home, record: Record, plan: str | None) -> Job:
@@ -199,20 +205,40 @@ def _shared(here: Mapping[str, object], there: Mapping[str, object]) -> int:
     return sum(here[key] == there.get(key) for key in here)
 
 
-def _scratch(home: Home, folder: Path, step: Step) -> Home:
-    """A home that shares models, data sets and the features that the step reads, as far as they are sound."""
+def _scratch(home: Home, folder: Path) -> Home:
+    """A home that shares models and data sets."""
     scratch = Home(folder)
     for shared in (home.models, home.datasets):
         if shared.exists():
             (folder / shared.name).symlink_to(shared.resolve())
     scratch.features.mkdir()
-    for fingerprint in step.needs.values():
-        try:
-            open_features(home, fingerprint, verify=True)
-        except (UserError, ValueError):  # gone or damaged: extracted again
-            continue
-        (scratch.features / fingerprint).symlink_to((home.features / fingerprint).resolve())
+    scratch.steps.mkdir()
     return scratch
+
+
+def _missing(step: Step, planned: Mapping[str, Step], home: Home, scratch: Home) -> dict[str, Step]:
+    """What the step reads and has to be computed again, in that order; what is sound is shared with `scratch`."""
+    missing: dict[str, Step] = {}
+    for fingerprint in step.needs.values():
+        needed = planned[fingerprint]
+        folder = "features" if needed.kind == "extract" else "steps"
+        if not _is_sound(needed, home):
+            missing |= {**_missing(needed, planned, home, scratch), fingerprint: needed}
+        elif not (shared := scratch.root / folder / fingerprint).exists():
+            shared.symlink_to((home.root / folder / fingerprint).resolve())
+    return missing
+
+
+def _is_sound(step: Step, home: Home) -> bool:
+    """Whether what it left is here and whole."""
+    try:
+        if step.kind == "extract":
+            open_features(home, step.fingerprint, verify=True)
+            return True
+        record = read_record(home, step.fingerprint)
+    except (UserError, ValueError):  # gone or damaged
+        return False
+    return record is not None and planner.is_sound(record, home, thorough=True)
 
 
 def _run(calls: Sequence[Call], scratch: Home) -> None:

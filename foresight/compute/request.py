@@ -58,6 +58,11 @@ class Selection:
     sub_experiments: tuple[SubExperiment, ...]
     not_implemented: tuple[str, ...]
 
+    def brought_along(self, asked: Sequence[str]) -> dict[str, str]:
+        """Sub-experiments that nobody asked for, each with one that uses it: `{"e_p2_3": "e_p2_4"}`."""
+        unasked = [sub.id for sub in self.sub_experiments if asked and sub.id not in asked]
+        return {name: next(sub.id for sub in self.sub_experiments if name in sub.uses) for name in unasked}
+
 
 @dataclass(frozen=True)
 class Job:
@@ -67,6 +72,16 @@ class Job:
     selections: tuple[Selection, ...]
     skipped: tuple[str, ...]  # experiments left out for want of handlers
     seeds: tuple[int, ...]
+
+    @property
+    def brought_along(self) -> str:
+        """What runs though it was not asked for, and why, as a sentence; empty if nothing does."""
+        found = {
+            name: user
+            for selection in self.selections
+            for name, user in selection.brought_along(self.request.sub_experiments).items()
+        }
+        return "; ".join(f"{name} belongs to it, since {user} reads what {name} leaves" for name, user in found.items())
 
 
 def resolve(request: RunRequest) -> Job:
@@ -136,7 +151,7 @@ def _select(experiment: Experiment, request: RunRequest) -> Selection | None:
             f"{experiment.id}/{missing[0]} is not implemented: the plan gives it no handler. "
             "Leave it out, or rehearse it with --stub-mode."
         )
-    ready = tuple(s for s in chosen if s.handler is not None)
+    ready = experiment.with_used([s for s in chosen if s.handler is not None])
     return Selection(experiment, ready, missing) if ready else None
 
 

@@ -41,7 +41,7 @@ def plan_problems(data: Any, folder: Path) -> Iterator[Problem]:
         yield from _experiment_problems(at, experiment, shorts)
     yield from _cycles(experiments, shorts)
     for at, sub in subs:
-        for key in ("needs", "models", "metric_weights"):
+        for key in ("needs", "uses", "models", "metric_weights"):
             yield from _repeated(at, sub, key)
         handler = sub.get("handler")
         if isinstance(handler, str) and re.fullmatch(r"[\w.]+:\w+", handler) and (wrong := handler_problem(handler)):
@@ -57,6 +57,7 @@ def plan_problems(data: Any, folder: Path) -> Iterator[Problem]:
 
 def _experiment_problems(at: Location, experiment: Mapping[str, Any], shorts: Mapping[str, Any]) -> Iterator[Problem]:
     own_subs = [sub["id"] for _, sub in _entries(experiment, "sub_experiments") if isinstance(sub.get("id"), str)]
+    yield from _use_problems(at, experiment)
     criteria = list(_entries(experiment, "criteria", at))
     yield from _unique(criteria, "name")
     for where, criterion in criteria:
@@ -71,6 +72,22 @@ def _experiment_problems(at: Location, experiment: Mapping[str, Any], shorts: Ma
                 yield Problem(
                     where, f"'{name}' belongs to phase {_phase(shorts[name])}, after this one; move one of them"
                 )
+
+
+def _use_problems(at: Location, experiment: Mapping[str, Any]) -> Iterator[Problem]:
+    """What is used stands above what uses it, so that there is an order to run them in, and no circle."""
+    subs = {sub["id"]: sub for _, sub in _entries(experiment, "sub_experiments") if isinstance(sub.get("id"), str)}
+    above: list[str] = []
+    for where, sub in _entries(experiment, "sub_experiments", at):
+        for place, name in _texts(sub, "uses", where):
+            if name not in subs:
+                yield Problem(place, unknown("sub-experiment here", name, list(subs)))
+            elif name not in above:
+                yield Problem(place, f"'{name}' must stand above what uses it, since it is run first; move it up")
+            elif sub.get("handler") and not subs[name].get("handler"):
+                yield Problem(place, f"'{name}' has no handler, so it can leave nothing to use; give it one")
+        if isinstance(sub.get("id"), str):
+            above.append(sub["id"])
 
 
 def _gate_problems(at: Location, gate: Mapping[str, Any], shorts: Mapping[str, Any]) -> Iterator[Problem]:

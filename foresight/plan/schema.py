@@ -10,6 +10,7 @@ Everything is frozen and closed: an unknown field is an error. `foresight.plan.l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
@@ -74,6 +75,10 @@ class SubExperiment(Frozen):
         default=None, description="`package.module:function`; absent = not implemented."
     )
     needs: Several[NeedText] = Field(default=(), description="Features it reads; a profile may override them.")
+    uses: Several[Id] = Field(
+        default=(),
+        description="Sub-experiments above it in the same experiment, whose files of the same seed it reads.",
+    )
     models: Several[Id] = Field(
         default=(), description="Roles of the models that the handler itself loads, e.g. `vae`."
     )
@@ -96,7 +101,8 @@ class SubExperiment(Frozen):
     @property
     def identity(self) -> dict[str, Any]:
         """What could change a result, as JSON."""
-        return self.model_dump(mode="json", include={"id", "handler", "needs", "models", "metric_weights"})
+        named = {"id", "handler", "needs", "models", "metric_weights", *(["uses"] if self.uses else [])}
+        return self.model_dump(mode="json", include=named)
 
 
 class Experiment(Frozen):
@@ -129,6 +135,15 @@ class Experiment(Frozen):
         criteria = sorted((c.model_dump(mode="json") for c in self.criteria), key=lambda c: c["name"])
         subs = sorted((sub.identity for sub in self.sub_experiments), key=lambda s: s["id"])
         return sha256_bytes(canonical_json({"id": self.id, "criteria": criteria, "sub_experiments": subs}))
+
+    def with_used(self, chosen: Sequence[SubExperiment]) -> tuple[SubExperiment, ...]:
+        """`chosen` and all that they use, in the plan's order: what is used stands before what uses it."""
+        wanted, used = {sub.id for sub in chosen}, {sub_id for sub in chosen for sub_id in sub.uses}
+        for sub in reversed(self.sub_experiments):  # a plan's checks see to it that nothing uses what stands below it
+            if sub.id in used:
+                wanted.add(sub.id)
+                used |= set(sub.uses)
+        return tuple(sub for sub in self.sub_experiments if sub.id in wanted)
 
     def sub_experiment(self, sub_id: str) -> SubExperiment:
         """Raises `UserError` naming what there is."""

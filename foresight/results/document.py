@@ -19,6 +19,7 @@ from foresight.metrics.statistics import Estimate, Interval
 from foresight.results.assessment import CriterionVerdict, Evidence, assess, mean
 from foresight.results.evidence import Entry, entry_of
 from foresight.results.findings import pool_findings
+from foresight.results.lineage import with_used
 from foresight.results.record import Record
 from foresight.results.runs import Outline, Run, SubRun
 
@@ -110,7 +111,7 @@ def _document(home: Home, outline: Outline, runs: Sequence[Run]) -> Document:
         "title": outline.title,
         "question": outline.question,
         "profile": newest.level,
-        "stand_ins": sorted({m.id for record in records for m in record.provenance.models.values() if m.stand_in}),
+        "stand_ins": stand_ins(with_used(home, records)),
         "run_id": newest.run_id,
         "plan_hash": newest.plan_hash,
         "criteria_hash": newest.criteria_hash,
@@ -159,7 +160,7 @@ def _sub_experiment(home: Home, title: str, entry: Entry, found: Mapping[str, Pa
     if records:
         result["records"] = {str(seed): record.fingerprint for seed, record in sorted(evidence.records.items())}
         result["computed_by"] = sorted({record.run_id for record in records if record.run_id})
-        result["provenance"] = _provenance(records)
+        result["provenance"] = _provenance(records, with_used(home, records))
         result["usage"] = {
             "seconds": sum(record.usage.seconds for record in records),
             "cost_usd": sum(record.usage.cost_usd for record in records),
@@ -179,12 +180,19 @@ def _means(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: mean([one[name] for one in metrics if name in one]) for name in names}
 
 
-def _provenance(records: Sequence[Record]) -> dict[str, Any]:
+def stand_ins(records: Iterable[Record]) -> list[str]:
+    """Ids of the stand-in models that had a part in these records."""
+    return sorted({model.id for record in records for model in record.provenance.models.values() if model.stand_in})
+
+
+def _provenance(records: Sequence[Record], with_those_used: Sequence[Record]) -> dict[str, Any]:
+    """What produced them; the code also of what they use, a checkpoint for instance."""
     all_of = [record.provenance for record in records]
+    code_of = [record.provenance for record in with_those_used]
     models = {role: f"{model.id}@{model.revision}" for one in all_of for role, model in sorted(one.models.items())}
     return {
-        "git_commits": sorted({one.git_commit for one in all_of if one.git_commit}),
-        "git_dirty": any(one.git_dirty for one in all_of),
+        "git_commits": sorted({one.git_commit for one in code_of if one.git_commit}),
+        "git_dirty": any(one.git_dirty for one in code_of),
         "devices": sorted({record.usage.device for record in records}),
         "models": models,
         "data": {name: sha256 for one in all_of for name, sha256 in sorted(one.data.items())},

@@ -17,8 +17,9 @@ from typing import Any
 from foresight.errors import UserError
 from foresight.files import write_atomic, written_atomically
 from foresight.home import Home
-from foresight.results import runs
-from foresight.results.record import Record, read_record
+from foresight.results import document, runs
+from foresight.results.lineage import readable, with_used
+from foresight.results.record import Record
 
 COLUMNS: dict[str, dict[str, str]] = {
     "metrics.csv": {
@@ -36,7 +37,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "seconds": "of the step, all its metrics together",
         "cost_usd": "of the step, all its metrics together",
         "git_commit": "of the code that computed it",
-        "git_dirty": "1 if that had changes that were not committed",
+        "git_dirty": "1 if that, or the code of a sub-experiment that it uses, had changes that were not committed",
         "finished_at": "ISO 8601, UTC",
     },
     "samples.csv": {
@@ -70,7 +71,7 @@ def export(home: Home, folder: Path) -> dict[str, int]:
     with written_atomically(folder / "samples.csv") as samples:  # records come and go one by one: scores are gigabytes
         samples.write(_csv([tuple(COLUMNS["samples.csv"])]).encode())
         for run, record in chain([first], shown):
-            rows += _metrics(run, record)
+            rows += _metrics(home, run, record)
             if record.fingerprint not in exported:
                 exported.add(record.fingerprint)
                 for lines in _samples(record):
@@ -90,21 +91,16 @@ def _shown(home: Home) -> Iterator[tuple[runs.Run, Record]]:
         for run in runs.list_runs(home, experiment_id):
             for sub in run.sub_experiments.values() if not run.stub else ():
                 for _, fingerprint in sorted(sub.steps.items()):
-                    record = known[fingerprint] if fingerprint in known else _readable(home, fingerprint)
+                    record = known[fingerprint] if fingerprint in known else readable(home, fingerprint)
                     known[fingerprint] = record and record.model_copy(update={"samples": []})
                     if record is not None:
                         yield run, record
 
 
-def _readable(home: Home, fingerprint: str) -> Record | None:
-    try:
-        return read_record(home, fingerprint)
-    except ValueError:
-        return None
-
-
-def _metrics(run: runs.Run, record: Record) -> Iterator[Sequence[Any]]:
+def _metrics(home: Home, run: runs.Run, record: Record) -> Iterator[Sequence[Any]]:
     provenance, usage = record.provenance, record.usage
+    all_of = with_used(home, [record])
+    dirty = [one.provenance.git_dirty for one in all_of if one.provenance.git_dirty is not None]
     for name, value in record.metrics.items():
         yield (
             run.run_id,
@@ -116,12 +112,12 @@ def _metrics(run: runs.Run, record: Record) -> Iterator[Sequence[Any]]:
             value,
             record.fingerprint,
             record.run_id,
-            int(any(model.stand_in for model in provenance.models.values())),
+            int(bool(document.stand_ins(all_of))),
             usage.device,
             usage.seconds,
             usage.cost_usd,
             provenance.git_commit or "",
-            "" if provenance.git_dirty is None else int(provenance.git_dirty),
+            int(any(dirty)) if dirty else "",
             record.finished_at,
         )
 

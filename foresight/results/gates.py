@@ -14,10 +14,10 @@ with name, date and reason. It is kept in `results/gates.json` and shown beside 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -27,6 +27,8 @@ from foresight.files import write_json
 from foresight.home import Home
 from foresight.plan.schema import Experiment, Gate, Plan
 from foresight.results import document, runs
+from foresight.results.lineage import used_by, with_used
+from foresight.results.record import Record
 from foresight.results.runs import Run
 
 GateVerdict = Literal["pass", "fail", "investigate", "pending", "not applicable"]
@@ -156,7 +158,9 @@ def _standing(home: Home, experiment: Experiment, profile: str) -> Standing:
         return Standing(
             experiment.short, "pending", (f"measured on stand-ins ({', '.join(stand_ins)}), which do not count",)
         )
-    if uncommitted := _uncommitted(built.content, all_runs):
+    if gone := _gone(home, built):
+        return Standing(experiment.short, "pending", (f"rests on {gone}, whose record is gone: run it again",))
+    if uncommitted := _uncommitted(home, built, all_runs):
         why = f"{uncommitted} measured with changes that were not committed, so that nobody can find the code again"
         return Standing(experiment.short, "pending", (f"{why}: commit them and run it with --refresh",))
     verdicts = [(_of_criterion(criterion), criterion) for criterion in built.content["criteria"]]
@@ -170,15 +174,25 @@ def _standing(home: Home, experiment: Experiment, profile: str) -> Standing:
     return Standing(experiment.short, worst, tuple(reasons))
 
 
-def _uncommitted(content: Mapping[str, Any], all_runs: Sequence[Run]) -> str:
-    """Which sub-experiments that decide were computed, or started, from a changed checkout; empty if none."""
-    decide = {criterion["sub_experiment"] for criterion in content["criteria"]}
+def _deciding(built: document.Document) -> dict[str, list[Record]]:
+    """The records of the sub-experiments that criteria are read from."""
+    decide = {criterion["sub_experiment"] for criterion in built.content["criteria"]}
+    return {sub_id: records for sub_id, records in built.records.items() if sub_id in decide}
+
+
+def _gone(home: Home, built: document.Document) -> str:
+    """Which sub-experiments that those that decide use have no record any more; empty if none."""
+    deciding = [record for records in _deciding(built).values() for record in records]
+    return ", ".join(dict.fromkeys(name for name, record in used_by(home, deciding) if record is None))
+
+
+def _uncommitted(home: Home, built: document.Document, all_runs: Sequence[Run]) -> str:
+    """Which sub-experiments that decide were computed, or started, from a changed checkout, or use one that was."""
     dirty_runs = {run.run_id for run in all_runs if run.git_dirty}
     found = [
         sub_id
-        for sub_id, entry in content["results"]["experiments"].items()
-        if sub_id in decide
-        and (entry.get("provenance", {}).get("git_dirty") or dirty_runs.intersection(entry.get("computed_by", [])))
+        for sub_id, records in _deciding(built).items()
+        if any(one.provenance.git_dirty or one.run_id in dirty_runs for one in with_used(home, records))
     ]
     return f"{', '.join(found)} {'was' if len(found) == 1 else 'were'}" if found else ""
 

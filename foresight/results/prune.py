@@ -18,6 +18,7 @@ from foresight.errors import UserError
 from foresight.features.store import MANIFEST
 from foresight.home import Home
 from foresight.results import document, runs
+from foresight.results.lineage import with_used
 from foresight.results.record import read_record
 
 WITHDRAWN = "record.pruned.json"
@@ -78,9 +79,9 @@ def _needed(home: Home) -> set[str]:
         for level in {run.level for run in all_runs}:
             built = document.of_experiment(home, all_runs, profile=level)
             for entry in built.content["results"]["experiments"].values() if built else ():
-                for fingerprint in entry.get("records", {}).values():
-                    record = read_record(home, fingerprint)
-                    needed |= set(record.identity.get("features", {}).values()) if record else set()
+                shown = [read_record(home, fingerprint) for fingerprint in entry.get("records", {}).values()]
+                for record in with_used(home, filter(None, shown)):
+                    needed |= set(record.identity.get("features", {}).values())
     return needed
 
 

@@ -106,6 +106,10 @@ class Record(_Frozen):
     samples: list[Samples] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list, description="Caveats a reader must see beside the numbers.")
     artifacts: list[Artifact] = Field(default_factory=list)
+    read: dict[str, str] = Field(
+        default_factory=dict,
+        description="Files of sub-experiments that it uses, `e_p2_3/system.safetensors` -> sha256 of what was read.",
+    )
     usage: Usage
     provenance: Provenance
     identity: dict = Field(description="What the fingerprint is the hash of.")
@@ -169,6 +173,7 @@ class StepOutput(BaseModel):
     samples: list[Samples] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     artifacts: list[Artifact] = Field(default_factory=list)
+    read: dict[str, str] = Field(default_factory=dict)
 
 
 def read_record(home: Home, fingerprint: str) -> Record | None:

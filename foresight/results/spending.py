@@ -41,6 +41,7 @@ class _Usage(BaseModel):
 
 class _Identity(BaseModel):
     features: dict[str, str] = Field(default_factory=dict)
+    uses: dict[str, str] = Field(default_factory=dict)
 
 
 class _Finished(BaseModel):
@@ -64,7 +65,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def of_steps(home: Home, fingerprints: Iterable[str], *, run_id: str | None = None, with_needs: bool = False) -> Spent:
-    """What these steps have cost; `run_id`: only what that run did; `with_needs`: also the features they read."""
+    """What these steps have cost; `run_id`: only what that run did; `with_needs`: also what they read."""
     spent, waiting, seen = NOTHING, set(fingerprints), set[str]()
     while waiting:
         fingerprint = waiting.pop()
@@ -72,7 +73,7 @@ def of_steps(home: Home, fingerprints: Iterable[str], *, run_id: str | None = No
         record = _read(_Finished, home.record(fingerprint))
         spent = sum((one for run, one in _of_step(home, fingerprint, record) if run_id in (None, run)), spent)
         if with_needs and record is not None:
-            waiting |= set(record.identity.features.values()) - seen
+            waiting |= {*record.identity.features.values(), *record.identity.uses.values()} - seen
     return spent
 
 

@@ -24,6 +24,7 @@ from foresight.home import Home
 from foresight.plan.loader import PACKAGED_PLAN, load_plan
 from foresight.results import document, gates, runs, view
 from foresight.results.assessment import DECIDING, changed_since
+from foresight.results.lineage import overtaken, readable
 from foresight.results.record import Record, read_record
 from foresight.results.runs import Run
 from foresight.yaml_text import parse_yaml
@@ -96,6 +97,8 @@ def record_problems(home: Home, record: Record, all_runs: Sequence[Run]) -> Iter
         if all(run.record_sha256[record.fingerprint] != seen for run in known):
             what = f"was changed after run {known[-1].run_id} had read it"
             yield _problem(home, path, what, "Restore it, or delete it and run the experiment again.")
+    if what := overtaken(home, record):
+        yield _problem(home, path, what, "Run the experiment again: it is computed anew.")
     elsewhere = left_elsewhere(home, record.fingerprint)
     for artifact in record.artifacts:
         if artifact.path in elsewhere:
@@ -151,7 +154,7 @@ def _criteria(home: Home, all_runs: list[Run]) -> Iterator[Problem]:
         path = runs.folder(home, run.experiment.id, run.run_id) / "run.json"
         for criterion in run.experiment.criteria:
             sub = run.sub_experiments.get(criterion.sub_experiment)
-            found = [record for fp in sub.steps.values() if (record := _readable(home, fp))] if sub else []
+            found = [record for fp in sub.steps.values() if (record := readable(home, fp))] if sub else []
             if moved := changed_since(criterion, found):
                 what = f"judges {criterion.name} by a criterion that was moved after it was measured: {moved}"
                 yield _problem(home, path, what, MOVED)
@@ -187,13 +190,6 @@ def _against_plan(run: Run) -> Iterator[Problem]:
     for name in judged:
         what = f"{run.experiment.short} {name} is no criterion now and was one in run {run.run_id}"
         yield Problem(str(path), what, MOVED)
-
-
-def _readable(home: Home, fingerprint: str) -> Record | None:
-    try:
-        return read_record(home, fingerprint)
-    except ValueError:  # named among the records
-        return None
 
 
 def _records_unchanged(home: Home, run: Run) -> bool:

@@ -166,6 +166,33 @@ def test_a_teams_own_plan_gives_on_modal_what_it_gives_here(user: User) -> None:
     assert "Nothing to do" in again.stdout
 
 
+def test_what_was_trained_on_modal_is_read_there_and_what_was_trained_here_is_trained_there_again(user: User) -> None:
+    user.held()
+    trains = '{id: t_a, title: Trained, aim: Train., handler: "remote_handlers:trains"}'
+    scores = '{id: t_b, title: Scored, aim: Score., uses: [t_a], handler: "remote_handlers:scores"}'
+    (waits,) = [line for line in PLAN.splitlines() if "remote_handlers:work" in line]
+    plan = PLAN.replace(waits, f"      - {trains}\n      - {scores}")
+    (user.folder / "plan.yaml").write_text(
+        plan.replace("name: accuracy, sub_experiment: t_a", "name: accuracy, sub_experiment: t_b")
+    )
+    command = ["run", "t1", "--plan", "plan.yaml", "--sub-experiment"]
+    assert user.run(*command, "t_a").returncode == 0
+    assert user.noted("trained") == ["t_a"]
+    there = user.run(*command, "t_b", "--compute", "modal")
+    assert there.returncode == 0, there.stderr
+    assert "its files lie on this machine, and what needs them runs elsewhere (modal)" in there.stderr
+    assert user.noted("trained") == ["t_a", "t_a"]
+    assert user.run("results", "verify").returncode == 0
+    (user.folder / "home" / "results" / "t1-held").rename(user.folder / "older")
+    forced = user.run(*command, "t_b", "--compute", "modal")  # what came from there is known to be there
+    assert "Nothing to do" in forced.stdout, forced.stderr
+    (scored,) = [path for path in user.home.steps.glob("*/record.json") if json.loads(path.read_text())["read"]]
+    scored.unlink()
+    again = user.run(*command, "t_b")  # here, with what was trained there
+    assert again.returncode == 0, again.stderr
+    assert user.noted("trained") == ["t_a", "t_a"]
+
+
 def test_ctrl_c_detaches_and_cancel_stops(user: User) -> None:
     running = user.start(*user.held())
     user.began()

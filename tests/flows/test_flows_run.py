@@ -84,6 +84,24 @@ def test_a_broken_handler_neither_stops_nor_hides_its_sibling(toy, shell):
     assert len(failed) == 2  # one a seed: a bug in a handler is not retried
 
 
+def test_what_a_sub_experiment_uses_comes_along_and_is_waited_for(toy, shell, api_url):
+    toy.in_two_steps()
+    done = shell.run("run", "t1", "--plan", toy.plan, "--sub-experiment", "t_b", "--seeds", "1")
+    assert done.returncode == 0, done.stderr
+    assert "t_a belongs to it, since t_b reads what t_a leaves" in done.stderr
+    assert document(toy)["recommendation"] == "investigate"  # measured; one seed and no baseline decide nothing
+    assert verify(toy.home) == []
+    runs = httpx.post(f"{api_url}/task_runs/filter", json={"sort": "EXPECTED_START_TIME_DESC"}).json()
+    trained, scored = (next(run for run in runs if run["name"].startswith(f"t1/{sub} ")) for sub in ("t_a", "t_b"))
+    waits_for = [one["id"] for one in scored["task_inputs"]["wait_for"]]  # the arrow in the UI's graph
+    assert waits_for == [trained["id"]]
+
+    toy.in_two_steps(first="broken")
+    failed = shell.run("run", "t1", "--plan", toy.plan, "--seeds", "1")
+    assert failed.returncode == 1
+    assert "needs t_a, which has no record: it failed, or was not allowed to run" in failed.stderr
+
+
 def test_stub_mode_is_never_assessed_and_hides_nothing(toy, shell):
     stubbed = shell.run("run", "t2", "--plan", toy.plan, "--stub-mode")
     assert stubbed.returncode == 0, stubbed.stderr

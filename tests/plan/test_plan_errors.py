@@ -351,6 +351,37 @@ CASES = {  # what is wrong: text of the plan, what replaces it, line, message
 }
 
 
+USES = "      - {id: s0, title: Trained, aim: To train., handler: 'team.first:run'}\n      - id: s1\n        uses: [s0]"
+
+USE_CASES = {  # what stands for `- id: s1`, line, message
+    "unknown": (USES.replace("[s0]", "[s7]"), 21, f"{S1}.uses[0]: no sub-experiment here 's7'"),
+    "of another experiment": (USES.replace("[s0]", "[s2]"), 21, f"{S1}.uses[0]: no sub-experiment here 's2'"),
+    "itself": (USES.replace("[s0]", "[s1]"), 21, f"{S1}.uses[0]: 's1' must stand above what uses it"),
+    "in a circle": (
+        USES.replace("s0, title", "s0, uses: [s1], title"),
+        19,
+        f"{A}.sub_experiments[s0].uses[0]: 's1' must stand above what uses it",
+    ),
+    "twice": (USES.replace("[s0]", "[s0, s0]"), 21, f"{S1}.uses[1]: 's0' is listed twice"),
+    "without a handler": (USES.replace(", handler: 'team.first:run'", ""), 21, f"{S1}.uses[0]: 's0' has no handler"),
+}
+
+
+@pytest.mark.parametrize(("new", "line", "expected"), USE_CASES.values(), ids=USE_CASES.keys())
+def test_a_wrong_use_of_another_sub_experiment_is_named_with_its_line(write, new, line, expected):
+    rows = refusal(write("      - id: s1", new))
+    assert any(row.startswith(f"plan.yaml:{line}: ") and expected in row for row in rows), "\n".join(rows)
+
+
+def test_what_is_used_is_part_of_what_is_measured_and_of_nothing_else(write):
+    before, after = load_plan(write()).experiments, load_plan(write("      - id: s1", USES)).experiments
+    assert [one.hash == other.hash for one, other in zip(before, after, strict=True)] == [False, True]
+    trained, using = after[0].sub_experiments
+    assert after[0].with_used([using]) == (trained, using)
+    assert after[0].with_used([trained]) == (trained,)
+    assert "uses" not in before[0].sub_experiments[0].identity  # results from before there were uses keep their plan
+
+
 @pytest.mark.parametrize(("old", "new", "line", "expected"), CASES.values(), ids=CASES.keys())
 def test_a_mistake_is_named_with_its_line(write, old, new, line, expected):
     rows = refusal(write(old, new))

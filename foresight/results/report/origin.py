@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from foresight.home import Home
-from foresight.results.record import Attempt, Provenance, Record, read_record
+from foresight.results.lineage import readable, used_by, with_used
+from foresight.results.record import Attempt, Provenance, Record
 
 
 @dataclass(frozen=True)
@@ -72,21 +74,25 @@ def cost_of(home: Home, records: Mapping[str, list[Record]]) -> Cost:
 
     An extraction is counted once here, and again in the report of another experiment that reads it too.
     """
+    own = [record for of in records.values() for record in of]
+    known, used = {record.fingerprint for record in own}, defaultdict[str, list[Record]](list)
+    for sub_id, record in used_by(home, own):
+        if record is not None and record.fingerprint not in known:
+            used[f"{sub_id}, used by what is shown"].append(record)
+    counted = {**records, **used}
+    every_sub = [record for of in counted.values() for record in of]
     fingerprints = dict.fromkeys(
-        fingerprint
-        for of in records.values()
-        for record in of
-        for fingerprint in record.identity.get("features", {}).values()
+        fingerprint for record in every_sub for fingerprint in record.identity.get("features", {}).values()
     )
-    extractions = [record for fp in fingerprints if (record := _readable(home, fp)) is not None]
+    extractions = [record for fp in fingerprints if (record := readable(home, fp)) is not None]
     by_model: dict[str, list[Record]] = {}
     for record in extractions:
         for model in record.provenance.models.values():
             by_model.setdefault(model.id, []).append(record)
-    every = [*extractions, *(record for of in records.values() for record in of)]
+    every = [*extractions, *every_sub]
     return Cost(
         tuple(_spent(f"features of {model}", of) for model, of in by_model.items()),
-        tuple(_spent(sub_id, of) for sub_id, of in records.items() if of),
+        tuple(_spent(sub_id, of) for sub_id, of in counted.items() if of),
         _failed(home, [record.fingerprint for record in every]),
     )
 
@@ -114,13 +120,14 @@ def _failed(home: Home, fingerprints: list[str]) -> Spent | None:
 
 
 def source_of(home: Home, records: list[Record]) -> Source:
+    records = with_used(home, records)
     all_of: list[Provenance] = [record.provenance for record in records]
     versions: dict[str, set[str]] = {}
     for one in all_of:
         for library, version in one.versions.items():
             versions.setdefault(library, set()).add(version)
     features = {fp for record in records for fp in record.identity.get("features", {}).values()}
-    extracted = [record.provenance for fp in sorted(features) if (record := _readable(home, fp)) is not None]
+    extracted = [record.provenance for fp in sorted(features) if (record := readable(home, fp)) is not None]
     models = {
         (role, model.id, model.revision, model.weights_sha256, model.stand_in)
         for one in (*all_of, *extracted)
@@ -156,10 +163,3 @@ def _data(home: Home, names: Mapping[str, str]) -> list[Data]:
         origins = dict.fromkeys(str(one["origin"]).split(",")[0].strip() for one in sources)
         data.append(Data(name, sha256, shape, len(sources), tuple(origins)))
     return data
-
-
-def _readable(home: Home, fingerprint: str) -> Record | None:
-    try:
-        return read_record(home, fingerprint)
-    except ValueError:  # `results verify` names it; what it cost is not known any more
-        return None
