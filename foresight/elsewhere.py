@@ -12,10 +12,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from foresight.files import read_json, sha256_file, write_json
 from foresight.home import Home
-from foresight.results.record import Record
+
+if TYPE_CHECKING:
+    from foresight.results.record import Record
 
 VOLUME = "foresight-results"
 

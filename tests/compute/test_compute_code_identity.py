@@ -8,6 +8,7 @@ import pytest
 
 from foresight.compute.code_identity import code_identity, code_modules
 from foresight.errors import UserError
+from foresight.plan.loader import load_plan
 
 HANDLER = """
 from typing import TYPE_CHECKING
@@ -192,3 +193,12 @@ def test_a_syntax_error_names_file_and_line(labs):
     write(labs / "labs/tools.py", textwrap.dedent("x = 1\ndef (:\n"))
     with pytest.raises(UserError, match=r"tools\.py:2"):
         code_identity(REFERENCE)
+
+
+def test_no_handler_of_the_plan_is_computed_again_for_words_about_plans_records_or_calls():
+    """Such a module reached by one careless import would have a reworded message recompute a step on a GPU."""
+    handlers = {sub.handler for experiment in load_plan(None).experiments for sub in experiment.sub_experiments}
+    reached = {module for handler in handlers if handler for module in code_modules(handler)}
+    assert "foresight.probes.linear" in reached
+    ours = ("foresight.plan", "foresight.results", "foresight.compute", "foresight.cli")
+    assert not [module for module in reached if module.startswith(ours)]
