@@ -222,6 +222,7 @@ class _Planning:
         roles = {need.role for need in profile.needs_of(sub)} | set(sub.models)
         names = [data_name] if data_name else []
         uses = {name: self.seeded[name, seed].fingerprint for name in sub.uses}
+        resources = resources_of(self.job, "sub_experiment", sub)
         step = Step(
             kind="sub_experiment",
             label=seed_label(experiment, sub, seed),
@@ -243,6 +244,7 @@ class _Planning:
                 "models": {role: self.identities[role].model_dump() for role in sorted(roles)},
                 "metric_weights": {name: lpips_weights_sha256() for name in sub.metric_weights},
                 "versions": versions(*LIBRARIES),
+                **({"device": resources.device} if sub.timed else {}),
             },
             work={
                 "data_specs": {name: self.data[name].to_json() for name in names},
@@ -251,7 +253,7 @@ class _Planning:
                 **self._refresh(),
             },
             needs={**{name: step.fingerprint for name, step in needs.items()}, **uses},
-            resources=resources_of(self.job, "sub_experiment", sub),
+            resources=resources,
         )
         self.seeded[sub.id, seed] = step
         return step

@@ -11,6 +11,7 @@ What counts as the same:
     bit for bit   on the same CPU model, Python and library versions: every metric, score and baseline to the last bit
     tolerance     elsewhere, since other processors add in another order: a metric may be off by a tenth of the standard
                   error of its per-sample scores, which no verdict could tell; one without scores by 1 %
+    nothing       of what is timed: other times each time, which are shown beside those recorded
 """
 
 from __future__ import annotations
@@ -259,12 +260,13 @@ def _run(calls: Sequence[Call], scratch: Home) -> None:
 
 def _compared(home: Home, scratch: Home, record: Record, again: Record, extracted: tuple[str, ...]) -> Reproduction:
     exact, because = _exactness(record, again)
+    timed = bool(record.identity.get("device"))
     if record.kind == "extract":
         numbers: list[Number] = [_features(home, scratch, record.fingerprint, exact)]
     else:
         by_name = {one.metric: one for one in record.samples}
         numbers = [
-            Number(name, value, again.metrics.get(name), 0.0 if exact else _tolerance(value, by_name.get(name)))
+            Number(name, value, again.metrics.get(name), _tolerance(value, by_name.get(name), exact=exact, timed=timed))
             for name, value in record.metrics.items()
         ]
     pairs = list(_scores(record.samples, again.samples))
@@ -284,6 +286,8 @@ def _compared(home: Home, scratch: Home, record: Record, again: Record, extracte
 
 def _exactness(record: Record, again: Record) -> tuple[bool, str]:
     then, now = record.provenance, again.provenance
+    if record.identity.get("device"):
+        return False, "it was timed, and no two runs take as long"
     if not then.processor:
         return False, "the record does not say on which CPU it was computed"
     if then.processor != now.processor:
@@ -295,7 +299,9 @@ def _exactness(record: Record, again: Record) -> tuple[bool, str]:
     return True, f"the same CPU ({now.processor}), Python and library versions"
 
 
-def _tolerance(value: float, samples: Samples | None) -> float:
+def _tolerance(value: float, samples: Samples | None, *, exact: bool, timed: bool) -> float:
+    if timed or exact:
+        return math.inf if timed else 0.0
     if samples is None or len(set(samples.groups)) < 2:
         return SHARE_OF_VALUE * abs(value)
     by_source: dict[str, list[float]] = {}

@@ -86,6 +86,10 @@ class SubExperiment(Frozen):
         default=(),
         description="Learned metrics whose weights its scores rest on; their hash is part of the step's identity.",
     )
+    timed: bool = Field(
+        default=False,
+        description="Its numbers are times: of one device, which is part of its identity, and never twice the same.",
+    )
     resources: Resources = Field(
         default=Resources(), description="Where it differs from the profile's default for probes."
     )

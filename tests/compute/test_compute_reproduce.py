@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from foresight.compute import reproduce
+from foresight.compute.planner import plan_steps
 from foresight.compute.reproduce import find_record
 from foresight.compute.request import RunRequest, resolve
 from foresight.errors import StepFailed, UserError
@@ -74,6 +75,34 @@ def test_on_another_machine_a_tolerance_is_stated_and_kept(ran, off: float, agre
     assert "Another CPU" in result.because
     error = 0.02 / 24**0.5  # of 24 scores that scatter by 0.02
     assert result.numbers[0].tolerance == pytest.approx(0.1 * error, rel=0.4)
+
+
+@pytest.fixture
+def timed(toy) -> None:
+    """The toy's plan says of both sub-experiments that their numbers are times."""
+    plan = Path(toy.plan)
+    plan.write_text(plan.read_text().replace("{id: t_a,", "{id: t_a, timed: true,"))
+
+
+def test_times_are_taken_again_and_shown_and_nobody_expects_the_same(timed, ran):
+    record = record_of(ran)
+    metrics = {**record.metrics, "accuracy": 10 * record.metrics["accuracy"]}
+    result = reproduce.reproduce(ran, rewrite(ran, record, metrics=metrics))
+    assert (result.exact, result.agrees) == (False, True)
+    assert result.because == "it was timed, and no two runs take as long"
+    assert result.numbers[0].again == record.metrics["accuracy"]
+
+
+def test_a_time_on_one_gpu_is_no_answer_for_another(timed, toy):
+    def planned(gpu: str | None) -> dict[str, str]:
+        job = resolve(RunRequest(("t1",), plan=toy.plan, seeds=1, gpu=gpu, compute="modal"))
+        return {key.sub_experiment: step.fingerprint for key, step in plan_steps(job, toy.home, "").seeded.items()}
+
+    profiles = toy.folder / "profiles.yaml"
+    profiles.write_text(profiles.read_text().replace("sub_experiment: {device: cpu", "sub_experiment: {device: A10"))
+    own, other = planned(None), planned("H100")
+    assert own["t_a"] != other["t_a"]
+    assert own["t_b"] == other["t_b"], "what is not timed is the same wherever it runs"
 
 
 def test_other_code_is_refused_with_what_differs(ran, toy):
