@@ -19,6 +19,12 @@ HIGHER_IS_BETTER: Mapping[str, bool] = {"lpips": False, "ssim": True, "psnr": Tr
 #: C1's levels: acceptable below this LPIPS and above this SSIM, marginal below the second LPIPS.
 ACCEPTABLE_LPIPS, ACCEPTABLE_SSIM, MARGINAL_LPIPS = 0.35, 0.75, 0.45
 
+LEVELS = (
+    f"acceptable: LPIPS under {ACCEPTABLE_LPIPS:g} and SSIM over {ACCEPTABLE_SSIM:g}, "
+    f"marginal: LPIPS under {MARGINAL_LPIPS:g}"
+)
+"""What the words of `level` stand for; a sentence that uses one says it."""
+
 #: The part of the pixels, those with the steepest luminance, that count as a boundary.
 BOUNDARY_SHARE = 0.1
 

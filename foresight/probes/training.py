@@ -10,7 +10,7 @@ On the CPU the same seed gives the same numbers to the last bit. On a GPU reduct
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -53,11 +53,25 @@ class TrainingHistory:
         return self.validation_loss[self.best_epoch]
 
 
-def note_untrained(note: Callable[[str], None], histories: Mapping[str, TrainingHistory], seed: int) -> None:
-    """Say of each head that no epoch made better on validation: what it scores, it scored before training."""
+def note_untrained(
+    note: Callable[[str], None],
+    histories: Mapping[str, TrainingHistory],
+    seed: int,
+    *,
+    decides: Mapping[str, Sequence[str]] | None = None,
+) -> None:
+    """Say of each head that no epoch made better on validation: what it scores, it scored before training.
+
+    `decides`: head -> the metrics of criteria that are read from it, so that it is said at the criterion too
+    (`foresight.results.caveats`).
+    """
     for name, history in histories.items():
         if history.best_epoch == 0:
-            note(f"Seed {seed}: no epoch of training helped '{name}' on validation, so it stands as it started.")
+            read = (decides or {}).get(name, ())
+            note(
+                f"Seed {seed}: no epoch of training helped '{name}' on validation, so it stands as it started"
+                + (f"; read from it: {', '.join(read)}." if read else ".")
+            )
 
 
 def train(

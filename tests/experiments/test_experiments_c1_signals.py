@@ -39,7 +39,7 @@ def test_e1_1_finds_the_clusters_that_are_there(world):
         "permuted_silhouette",
     ):
         assert abs(made.metrics[nothing]) < 0.15, nothing
-    assert "cluster strongly by category" in finding(made)
+    assert "cluster strongly by category (moderately: a silhouette over 0.25, strongly: over 0.5)" in finding(made)
     assert "not at all by colour" in finding(made)
     assert any("language model is random" in note for note in made.notes)
     assert {artifact.name for artifact in made.artifacts} == {
@@ -73,7 +73,9 @@ def test_e1_2_reads_the_pixels_that_are_there(world):
     assert made.metrics["lpips"] < 0.02
     assert made.metrics["ssim"] > 0.98
     assert made.metrics["psnr"] > 38
-    assert "acceptable for reconstruction" in finding(made)
+    assert "acceptable for reconstruction (acceptable: LPIPS under 0.35 and SSIM over 0.75, marginal: LPIPS" in finding(
+        made
+    )
     # noise is no better than the picture that needs no features
     x2 = samples(made, "mse_x2")
     assert np.mean(x2.scores) > 0.98 * np.mean(x2.baselines["mean_patch"])
@@ -105,6 +107,7 @@ def test_e1_3_measures_what_the_merger_loses(world):
     assert np.mean(gap.scores) == pytest.approx(made.metrics["lpips_post"] - made.metrics["lpips_pre"])
     assert made.metrics["boundary_error_post"] > made.metrics["boundary_error_pre"]
     assert "the merger costs" in finding(made)
+    assert "(X3 under 0.1, X2 over 0.2)." in finding(made)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +171,7 @@ def test_e1_4_reads_the_boxes_that_are_there(world):
     assert made.metrics["spatial_iou"] > 0.9
     assert made.metrics["centre_error"] < 0.02
     assert made.metrics["iou_over_75"] > 0.95
-    assert "which is excellent" in finding(made)
+    assert "which is excellent (good: over 0.6, excellent: over 0.75)" in finding(made)
     iou = samples(made, "spatial_iou")
     assert np.mean(iou.baselines["mean_box"]) < 0.5
     assert np.mean(iou.baselines["permuted_boxes"]) < 0.5
@@ -230,7 +233,9 @@ def test_e1_5_paints_nothing_from_tokens_that_say_nothing(world, latents):
     best = min(np.mean(baseline) for baseline in lpips.baselines.values())
     assert np.mean(lpips.scores) > best - 0.02
     assert made.metrics["psnr"] < made.metrics["psnr_oracle"] - 5
-    assert "not sufficient" in finding(made)
+    assert "not sufficient (acceptable: LPIPS under 0.35 and SSIM over 0.75, marginal: LPIPS under 0.45)" in finding(
+        made
+    )
 
 
 def test_a_caption_counts_what_its_picture_shows(world, latents, monkeypatch):

@@ -76,6 +76,12 @@ def ahead(made, metric: str, baseline: str) -> Interval:
     return found
 
 
+LEVELS = {
+    "eq1_4": "excellent linear map between the spaces (mean R2 1.000; weak: over 0.3, acceptable: over 0.5, ",
+    "eq1_5": "strong agreement of distances (weak: Spearman over 0.4, acceptable: over 0.6, strong: over 0.8): ",
+    "eq1_6": "overlap strongly (weakly: over 0.1, acceptably: over 0.2, strongly: over 0.4): ",
+    "eq1_7": "high alignment of X4.last and X6 as a whole (low: over 0.25, acceptable: over 0.4, high: over 0.5): ",
+}
 DESIGNATED = {
     "eq1_4": ("linear_probe_r2", 0.9),
     "eq1_5": ("spearman_correlation", 0.9),
@@ -95,6 +101,7 @@ def test_spaces_that_are_one_space_turned_are_found_to_be(world, handler):
     for baseline in entry.baselines:
         assert ahead(made, metric, baseline).low > 0, baseline
     assert any("language model is random" in note for note in made.notes)
+    assert LEVELS[handler] in finding(made), "what the words stand for, beside them"
 
 
 @pytest.mark.parametrize("handler", list(DESIGNATED))
@@ -209,10 +216,12 @@ def test_eq1_1_and_eq1_2_find_the_clusters_that_are_there(world):
     made = world.plant({LTX: cells(clustered)}).run("eq1_2")
     assert made.metrics["silhouette_score"] > 0.4
     assert made.metrics["knn_accuracy"] == 1
-    assert "strong" in finding(made)
+    assert ": strong (moderate: silhouette over 0.2 or neighbours over 50%, strong: over 0.4 and 70%), " in finding(
+        made
+    )
     made = world.plant({LTX: cells(plain)}).run("eq1_2")
     assert made.metrics["knn_accuracy"] < 0.6
-    assert "weak" in finding(made)
+    assert ": weak (moderate: " in finding(made)
 
 
 def test_eq1_2_smooth_latents_hang_together_and_white_ones_do_not(world):

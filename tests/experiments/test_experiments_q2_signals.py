@@ -63,7 +63,7 @@ def test_e_q2_1_reads_boxes_positions_and_classes_that_are_there(many):
     assert made.metrics["bbox_iou_one_width"] > 0.7, "as one token of each four"
     assert made.metrics["patch_accuracy"] > 0.9
     assert made.metrics["tokens"] == 96
-    assert "is excellent" in finding(made)
+    assert "is excellent (moderate: over 0.5, good: over 0.7, excellent: over 0.8; " in finding(made)
     # beside what needs no features, and a mean token, which cannot say where
     iou = samples(made, "bbox_iou")
     assert set(iou.baselines) == {"mean_box", "typical_boxes", "permuted_boxes"}
@@ -108,6 +108,7 @@ def test_e_q2_2_measures_the_drop_that_is_there(objects):
     assert made.metrics["common_width"] == 32, "one token a place with the width of X3, from four of 8 side by side"
     assert made.metrics["comparison_valid"] == 1
     assert "the merger takes" in finding(made)
+    assert " is lost (little: under 10%, some: under 20%, much: under 30%); as they are" in finding(made)
     assert "nothing is lost" not in finding(made)
 
 
@@ -183,7 +184,7 @@ def test_e_q2_4_finds_what_is_there_and_blames_the_tokens_and_not_the_head(objec
     assert made.metrics["mAP"] > 0.8
     assert made.metrics["mAP_x7"] > 0.7
     assert made.metrics["mAP_x2"] < made.metrics["class_prior_ap_50"] + 0.15
-    assert "which is good" in finding(made)
+    assert "which is good (moderate: from 0.3, good: from 0.4; " in finding(made)
     scored = samples(made, "mAP")
     assert sorted(scored.groups) == sorted(set(scored.groups)), "one score a source"
     assert np.mean(scored.baselines["other_pictures"]) < 0.3
@@ -200,7 +201,8 @@ def test_e_q2_5_tells_kept_detail_from_lost(objects):
     assert made.metrics["lpips"] < 0.05
     assert made.metrics["edge_f1"] > 0.9
     assert made.metrics["gram_distance"] < 0.1
-    assert "Fine detail survives" in finding(made)
+    assert "Fine detail survives in X3 tokens (looks: LPIPS under 0.3, edges: F1 over 0.6)" in finding(made)
+    assert "; part: over 0.4, most: over 0.6, nearly all: over 0.8)." in finding(made)
     assert made.metrics["lpips_x2"] > 0.4
     assert made.metrics["edge_f1_x2"] < made.metrics["edge_f1"] - 0.3
     assert set(samples(made, "edge_f1").baselines) == {"mean_image", "mean_patch", "blank_image", "random_picture"}

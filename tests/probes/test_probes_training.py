@@ -8,6 +8,7 @@ from torch.nn.functional import mse_loss
 
 from foresight.errors import StepFailed
 from foresight.probes.training import TrainingHistory, note_untrained, parameter_count, predict, seeded, train
+from foresight.results import caveats
 
 RNG = np.random.default_rng(0)
 MAP = RNG.normal(size=(12, 2)).astype(np.float32)
@@ -148,3 +149,17 @@ def test_a_head_that_training_never_helped_is_named():
     curves = {"boxes": TrainingHistory([1, 1], [1, 2], 0, True), "classes": TrainingHistory([1, 1], [2, 1], 1, False)}
     note_untrained(said.append, curves, seed=2)
     assert said == ["Seed 2: no epoch of training helped 'boxes' on validation, so it stands as it started."]
+
+
+def test_what_is_read_from_a_head_that_training_never_helped_is_said_at_the_criterion():
+    said: list[str] = []
+    curves = {"boxes": TrainingHistory([1, 1], [1, 2], 0, True), "other": TrainingHistory([1, 1], [1, 2], 0, True)}
+    for seed in (0, 2):
+        note_untrained(said.append, curves, seed=seed, decides={"boxes": ["bbox_iou", "mAP"]})
+    entry = {"notes": said, "seeds": [0, 1, 2]}
+    row = {"metric": "mAP", "direction": "higher", "acceptable": 0.4}
+    assert caveats.of(row, entry) == [
+        "no epoch of training helped the head that this is read from ('boxes', seed 0, 2; 2 of 3 seeds): there it "
+        "stands as it started"
+    ]
+    assert caveats.of({**row, "metric": "lpips"}, entry) == []

@@ -105,7 +105,8 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     beside = "".join(f"; {_strength(metrics[name])} by {label} ({{{name}:.3f}})" for label, name in others.items())
     clusters = _strength(np.mean(ours), np.mean(chance))
     return {
-        "finding": f"At X3 pictures cluster {clusters} by {first}: the silhouette in the full space is "
+        "finding": f"At X3 pictures cluster {clusters} by {first} (moderately: a silhouette over {MODERATE:g}, "
+        f"strongly: over {STRONG:g}): the silhouette in the full space is "
         "{silhouette_score:.3f} ({permuted_silhouette:.3f} with permuted labels), and nearest neighbours "
         f"are right in {{knn_accuracy:.1%}} ({{permuted_knn_accuracy:.1%}} with permuted labels){beside}.",
         "metrics": metrics,

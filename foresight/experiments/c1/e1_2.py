@@ -16,7 +16,7 @@ import numpy as np
 from skimage.util import img_as_float32
 from torch.nn.functional import mse_loss
 
-from foresight.metrics.reconstruction import Originals, level, log_scores, one_of_each
+from foresight.metrics.reconstruction import LEVELS, Originals, level, log_scores, one_of_each
 from foresight.plots.charts import curve, learning_curve
 from foresight.plots.pictures import image_grid
 from foresight.probes.linear import Standardiser
@@ -98,7 +98,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
 
     # Finding
     return {
-        "finding": f"What is linearly there in X3 tokens is {level(scores['x3'])} for reconstruction: "
+        "finding": f"What is linearly there in X3 tokens is {level(scores['x3'])} for reconstruction ({LEVELS}): "
         "LPIPS {lpips:.3f} (mean image {mean_image_lpips:.3f}), SSIM {ssim:.3f}; "
         "before the merger LPIPS is {lpips_x2:.3f}.",
         "metrics": {

@@ -118,7 +118,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         advice = "use X3" if cost < SMALL_GAP else "consider X2" if cost <= LARGE_GAP else "X2 must be used"
         finding = (
             "At one width the merger costs {lpips_gap:.3f} LPIPS ({lpips_pre:.3f} before it, {lpips_post:.3f} after, "
-            f"mean image {{mean_image_lpips:.3f}}): {advice}."
+            f"mean image {{mean_image_lpips:.3f}}): {advice} (X3 under {SMALL_GAP:g}, X2 over {LARGE_GAP:g})."
         )
     return {
         "finding": finding,

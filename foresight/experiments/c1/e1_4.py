@@ -93,7 +93,12 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         thresholds={"excellent": EXCELLENT, "good": GOOD},
     )
     runner.results.save_artifact("iou_histogram.png", drawn)
-    note_untrained(runner.note, {f"{need}, {view}": of.history for (need, view), of in probes.items()}, runner.seed)
+    note_untrained(
+        runner.note,
+        {", ".join(arm): of.history for arm, of in probes.items()},
+        runner.seed,
+        decides={", ".join(DESIGNATED): ["spatial_iou"]},
+    )
     drawn = learning_curve(
         {name: probes[arm].history for name, arm in named.items()},
         title="Training of the box heads",
@@ -116,8 +121,9 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     mean = float(np.mean(iou[DESIGNATED]))
     word = "excellent" if mean > EXCELLENT else "good" if mean > GOOD else "insufficient"
     return {
-        "finding": f"Boxes read from X3 tokens overlap the true ones by {{spatial_iou:.3f}}, which is {word} (mean box "
-        "{mean_box_iou:.3f}); their centres are off by {centre_error:.3f} of the picture's side.",
+        "finding": f"Boxes read from X3 tokens overlap the true ones by {{spatial_iou:.3f}} (mean box "
+        f"{{mean_box_iou:.3f}}), which is {word} (good: over {GOOD:g}, excellent: over {EXCELLENT:g}); "
+        "their centres are off by {centre_error:.3f} of the picture's side.",
         "metrics": {
             **{f"{name}_iou": np.mean(scores) for name, scores in baselines.items()},
             "iou_over_50": np.mean(iou[DESIGNATED] > 0.5),

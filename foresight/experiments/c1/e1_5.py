@@ -16,7 +16,7 @@ import numpy as np
 from safetensors.torch import save
 
 from foresight.experiments.painting import BASELINES, Painting
-from foresight.metrics.reconstruction import level, one_of_each
+from foresight.metrics.reconstruction import LEVELS, level, one_of_each
 from foresight.plots.charts import learning_curve
 from foresight.plots.pictures import image_grid
 from foresight.probes.training import note_untrained
@@ -54,7 +54,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         scores={name: scores[""][name]["lpips"][some] for name in ("oracle", "ours")},
     )
     runner.results.save_artifact("reconstruction_grid.png", drawn)
-    note_untrained(runner.note, {"adapter": probe.history}, runner.seed)
+    note_untrained(runner.note, {"adapter": probe.history}, runner.seed, decides={"adapter": ["lpips", "ssim", "psnr"]})
     drawn = learning_curve(
         {"adapter": probe.history},
         title="Training of the adapter",
@@ -76,7 +76,8 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     # Finding
     return {
         "finding": "Pictures painted by the video model's decoder from X3 tokens are "
-        f"{level(scores['']['ours'])}: LPIPS {{lpips:.3f}}, SSIM {{ssim:.3f}}, PSNR {{psnr:.1f}} dB, where the decoder "
-        "itself reaches LPIPS {lpips_oracle:.3f} from the true latents and {mean_latent_lpips:.3f} from the mean one.",
+        f"{level(scores['']['ours'])} ({LEVELS}): LPIPS {{lpips:.3f}}, SSIM {{ssim:.3f}}, PSNR {{psnr:.1f}} dB, where "
+        "the decoder itself reaches LPIPS {lpips_oracle:.3f} from the true latents and {mean_latent_lpips:.3f} from "
+        "the mean one.",
         "metrics": {f"{name}_lpips": np.mean(scores[""][name]["lpips"]) for name in BASELINES},
     }

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from foresight.runner import ExperimentRunner
 
 EXCELLENT, GOOD = (0.5, 0.8), (0.3, 0.6)  # silhouette, share of right neighbours
+LEVELS = (
+    f"good: silhouette over {GOOD[0]:g} or neighbours over {GOOD[1]:.0%}, "
+    f"excellent: over {EXCELLENT[0]:g} and {EXCELLENT[1]:.0%}"
+)
 
 
 def run(runner: ExperimentRunner) -> dict[str, Any]:
@@ -77,8 +81,8 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
 
     word = verdict_word(points[VLM], {"an excellent": EXCELLENT, "a good": GOOD}, "a weak")
     return {
-        "finding": f"X4.last gives {word} separation by {held.label}: silhouette {{silhouette_score:.3f}} in the full "
-        "space ({permuted_silhouette:.3f} with permuted labels), nearest neighbours right in {knn_accuracy:.1%} "
-        "({permuted_knn:.1%}).",
+        "finding": f"X4.last gives {word} separation by {held.label} ({LEVELS}): silhouette {{silhouette_score:.3f}} "
+        "in the full space ({permuted_silhouette:.3f} with permuted labels), nearest neighbours right in "
+        "{knn_accuracy:.1%} ({permuted_knn:.1%}).",
         "metrics": metrics,
     }

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 VIEWS = {"flat": "flat", "channel mean": "mean"}
 STRONG, MODERATE = (0.4, 0.7), (0.2, 0.5)  # silhouette, share of right neighbours
+LEVELS = (
+    f"moderate: silhouette over {MODERATE[0]:g} or neighbours over {MODERATE[1]:.0%}, "
+    f"strong: over {STRONG[0]:g} and {STRONG[1]:.0%}"
+)
 LAGS, BANDS, SHOWN = 8, 4, 16  # cells apart; of frequency; channels that are drawn
 
 
@@ -103,8 +107,8 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
 
     word = verdict_word(found["flat"], {"strong": STRONG, "moderate": MODERATE}, "weak")
     return {
-        "finding": f"Flat X6 separates by {held.label}: {word}, silhouette {{silhouette_score:.3f}} in the full space "
-        "({permuted_silhouette:.3f} with permuted labels), nearest neighbours right in {knn_accuracy:.1%} "
+        "finding": f"Flat X6 separates by {held.label}: {word} ({LEVELS}), silhouette {{silhouette_score:.3f}} in the "
+        "full space ({permuted_silhouette:.3f} with permuted labels), nearest neighbours right in {knn_accuracy:.1%} "
         "({permuted_knn:.1%}); as channel means {silhouette_score_channel_mean:.3f} and "
         f"{{knn_accuracy_channel_mean:.1%}}. Half the variance lies in {{channels_for_half_the_variance:.0f}} of "
         f"{len(share)} channels.",

@@ -97,7 +97,8 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         else "a concerning"
     )
     return {
-        "finding": f"The spaces are {word} match in dimension: {{mle_x4_last:.1f}} of X4.last and {{mle_x6_flat:.1f}} "
+        "finding": f"The spaces are {word} match in dimension (ratio under {EXCELLENT}: excellent, {MODERATE}: "
+        f"moderate, {CHALLENGING}: challenging): {{mle_x4_last:.1f}} of X4.last and {{mle_x6_flat:.1f}} "
         f"of X6 by likelihood (k = {NEIGHBOURS}), a ratio of {{mle_ratio:.1f}}; 95 % of the variance takes "
         "{pca95_x4_last:.0f} and {pca95_x6_flat:.0f} axes. Noise as wide gives {mle_x6_flat_of_noise:.0f}.",
         "metrics": metrics,

@@ -87,7 +87,8 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         else "hardly any"
     )
     return {
-        "finding": f"There is {word} linear map between the spaces (mean R2 {{mean_r2:.3f}}): X4.last explains "
+        "finding": f"There is {word} linear map between the spaces (mean R2 {{mean_r2:.3f}}; weak: over "
+        f"{WEAK:g}, acceptable: over {ACCEPTABLE:g}, excellent: over {EXCELLENT:g}): X4.last explains "
         "{linear_probe_r2:.3f} of X6's variance and X6 {linear_probe_r2_back:.3f} of X4.last's (with permuted pairs "
         "{linear_probe_r2_permuted_pairs:.3f}); thumbnails of 8 x 8 px explain {r2_pixels_to_ltx:.3f} of X6's.",
         "metrics": metrics,

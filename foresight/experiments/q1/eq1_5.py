@@ -97,7 +97,8 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     alone = f"; the {held.label} alone gives {{spearman_correlation_category:.3f}}" if held.label else ""
     given = ", and {partial_spearman:.3f} is left once it is given" if left else ""
     return {
-        "finding": f"There is {word} agreement of distances: Spearman {{spearman_correlation:.3f}} (Euclidean), "
+        "finding": f"There is {word} agreement of distances (weak: Spearman over {WEAK:g}, acceptable: over "
+        f"{ACCEPTABLE:g}, strong: over {STRONG:g}): Spearman {{spearman_correlation:.3f}} (Euclidean), "
         f"{{spearman_cosine:.3f}} (cosine), Mantel p {{mantel_p_euclidean:.3f}}{alone}{given}.",
         "metrics": metrics,
     }

@@ -90,7 +90,8 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     word = "strongly" if mean > STRONG else "acceptably" if mean > ACCEPTABLE else "weakly" if mean > WEAK else "hardly"
     of_label = f", drawn from the same {held.label} {{same_category_recall_at_10:.3f}}" if held.label else ""
     return {
-        "finding": f"Neighbourhoods overlap {word}: {{neighborhood_recall_at_10:.3f}} of ten neighbours are the same "
+        "finding": f"Neighbourhoods overlap {word} (weakly: over {WEAK:g}, acceptably: over {ACCEPTABLE:g}, "
+        f"strongly: over {STRONG:g}): {{neighborhood_recall_at_10:.3f}} of ten neighbours are the same "
         f"(drawn from all pictures {{uniform_recall_at_10:.3f}}{of_label}){beyond}.",
         "metrics": metrics,
     }

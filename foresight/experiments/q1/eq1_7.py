@@ -82,7 +82,8 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     word = "high" if found > HIGH else "acceptable" if found > ACCEPTABLE else "low" if found > WEAK else "hardly any"
     alone = f"; the {held.label} alone has {{cka_category:.3f}}" if "cka_category" in metrics else ""
     return {
-        "finding": f"There is {word} alignment of X4.last and X6 as a whole: debiased CKA {{cka:.3f}} "
+        "finding": f"There is {word} alignment of X4.last and X6 as a whole (low: over {WEAK:g}, acceptable: over "
+        f"{ACCEPTABLE:g}, high: over {HIGH:g}): debiased CKA {{cka:.3f}} "
         f"(permuted pictures {{cka_permuted_pictures:.3f}}, p {{cka_p:.3f}}{alone}).",
         "metrics": metrics,
     }

@@ -101,10 +101,11 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     # Finding
     mean = float(np.mean(iou["tokens"]))
     word = next((word for word, level in LEVELS.items() if mean > level), "insufficient")
+    levels = ", ".join(f"{word}: over {level:g}" for word, level in reversed(LEVELS.items()))
     return {
-        "finding": f"Boxes read from X2 tokens overlap the true ones by {{bbox_iou:.3f}}, which is {word} (boxes that "
-        "look at nothing {typical_boxes_iou:.3f}, the published linear slots {bbox_iou_pooled_linear:.3f}); with "
-        "{common_width:.0f} numbers for each place of X3 by {bbox_iou_one_width:.3f}"
+        "finding": f"Boxes read from X2 tokens overlap the true ones by {{bbox_iou:.3f}}, which is {word} ({levels}; "
+        "boxes that look at nothing {typical_boxes_iou:.3f}, the published linear slots {bbox_iou_pooled_linear:.3f}); "
+        "with {common_width:.0f} numbers for each place of X3 by {bbox_iou_one_width:.3f}"
         + (f"; {told(content)}." if content else "."),
         "metrics": {
             **{f"{name}_iou": np.mean(scores) for name, scores in baselines.items()},

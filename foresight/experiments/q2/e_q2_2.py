@@ -93,7 +93,9 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         thresholds={"acceptable": 0.7},
     )
     runner.results.save_artifact("comparison.png", drawn)
-    note_untrained(runner.note, {BEFORE: heads["pre"].history, AFTER: heads["post"].history}, runner.seed)
+    named = {"X3 tokens": "tokens", "X2 tokens": "pre_own", BEFORE: "pre", AFTER: "post"}
+    histories = {words: heads[name].history for words, name in named.items()}
+    note_untrained(runner.note, histories, runner.seed, decides={"X3 tokens": ["bbox_iou"]})
     drawn = learning_curve(
         {BEFORE: heads["pre"].history, AFTER: heads["post"].history},
         title="Training of the box heads at one width",
@@ -143,4 +145,6 @@ def _sentence(drop: float, invalid: str, told: str) -> str:
     levels = {"nothing is lost": 0.0, "little is lost": SMALL, "some is lost": NOTABLE, "much is lost": LARGE}
     word = next((word for word, level in levels.items() if drop < level), "most is lost")
     taken = "At one width " + (more if drop < 0 else "the merger takes {iou_drop_relative:.0%} of the overlap")
-    return what + f"{taken} ({at_one_width}): {word}; {as_they_are}, a drop of {{iou_drop_relative_own_width:.0%}}."
+    stands_for = f"little: under {SMALL:.0%}, some: under {NOTABLE:.0%}, much: under {LARGE:.0%}"
+    said = f"{taken} ({at_one_width}): {word} ({stands_for})"
+    return what + f"{said}; {as_they_are}, a drop of {{iou_drop_relative_own_width:.0%}}."

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DESIGNATED = "vlm:X3"
 CONTROL = "dino:X7"
-GOOD, ACCEPTABLE = 0.4, 0.3
+GOOD, MODERATE = 0.4, 0.3
 
 
 def run(runner: ExperimentRunner) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     runner.results.save_artifact("by_size.png", drawn)
     curves = {"X3, as it is": detecting.probes["mAP"].history}
     curves |= {point: detecting.probes[metric].history for point, metric in points.items()}
-    note_untrained(runner.note, curves, runner.seed)
+    note_untrained(runner.note, curves, runner.seed, decides={"X3, as it is": ["mAP"]})
     drawn = learning_curve(
         curves,
         title="Training of the detectors",
@@ -100,8 +100,9 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     if CONTROL in runner.needs:
         alike += f", DINOv2's under the same head {{mAP_{metric_of(CONTROL)}:.3f}}"
     return {
-        "finding": f"A detector on X3 tokens reaches an AP at .5 of {{mAP:.3f}}, which is {word} (class prior "
-        f"{{class_prior_ap_50:.3f}}); at one width {alike}, and the best point is {best}."
+        "finding": f"A detector on X3 tokens reaches an AP at .5 of {{mAP:.3f}}, which is {word} (moderate: from "
+        f"{MODERATE:g}, good: from {GOOD:g}; class prior {{class_prior_ap_50:.3f}}); at one width {alike}, and the "
+        f"best point is {best}."
         if value is not None
         else "No object was held out, so no detector was scored.",
         "metrics": {**precision.metrics(list(arms)), "common_width": width},
@@ -109,4 +110,4 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
 
 
 def _word(value: float) -> str:
-    return "good" if value >= GOOD else "acceptable" if value >= ACCEPTABLE else "insufficient"
+    return "good" if value >= GOOD else "moderate" if value >= MODERATE else "insufficient"

@@ -92,7 +92,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     # Pictures
     runner.progress(0.9, "pictures")
     _save_pictures(runner, judge, painted, scores, baselines, groups)
-    note_untrained(runner.note, histories, runner.seed)
+    note_untrained(runner.note, histories, runner.seed, decides={name_of(DESIGNATED): ["lpips", "edge_f1"]})
     drawn = learning_curve(
         histories,
         title="Training of the decoders",
@@ -233,9 +233,11 @@ def _sentence(scores: dict[str, np.ndarray], has_edges: np.ndarray, irs: float |
         else "Fine detail does not survive"
     )
     band = next((text for level, text in BANDS if irs is not None and irs > level), "little")
+    levels = ", ".join(f"{text}: over {level:g}" for level, text in reversed(BANDS))
     texture = "" if float(np.mean(scores["gram_distance"])) < TEXTURE_KEPT else "not "
     return (
-        f"{word} in X3 tokens: LPIPS {{lpips:.3f}} (mean image {{mean_image_lpips:.3f}}), edge F1 {{edge_f1:.3f}} (a "
-        f"random picture {{random_picture_edge_f1:.3f}}); textures are {texture}kept (Gram distance "
-        f"{{gram_distance:.3f}}); {band} of the information is retained (IRS {{information_retention:.2f}})."
+        f"{word} in X3 tokens (looks: LPIPS under {LPIPS_KEPT:g}, edges: F1 over {EDGES_KEPT:g}): LPIPS {{lpips:.3f}} "
+        "(mean image {mean_image_lpips:.3f}), edge F1 {edge_f1:.3f} (a random picture {random_picture_edge_f1:.3f}); "
+        f"textures are {texture}kept (Gram distance {{gram_distance:.3f}}, kept: under {TEXTURE_KEPT:g}); {band} of "
+        f"the information is retained (IRS {{information_retention:.2f}}; {levels})."
     )

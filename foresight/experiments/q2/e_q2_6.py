@@ -113,7 +113,8 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     good = [task for task, least in GOOD.items() if np.mean(read[task] == true[task]) >= least]
     what = {0: "neither direction nor order", 1: f"only {' '.join(good)}", 2: "direction and order"}[len(good)]
     said = ", ".join(f"{task} {{{task}_accuracy:.1%}} ({{{task}_frozen:.1%}} from frozen clips)" for task in labels)
-    return {"finding": f"From video input at X3, {what} can be read: {said}{coming}.", "metrics": metrics}
+    levels = ", ".join(f"{task}: from {least:.0%}" for task, least in GOOD.items())
+    return {"finding": f"From video input at X3, {what} can be read ({levels}): {said}{coming}.", "metrics": metrics}
 
 
 def _fit(
