@@ -13,7 +13,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
 
 from foresight.home import Home
-from foresight.results import comparison_text, markdown, runs
+from foresight.results import comparison_text, markdown, rehearsal, runs
 from foresight.results.sides import side, since_previous
 from tasks import news
 
@@ -24,8 +24,8 @@ def assess(short: str, document: dict[str, Any], run_id: str, home: Home) -> Non
     logger = get_run_logger()
     experiment_id = document["experiment_id"]
     logger.info(
-        f"{experiment_id}: {document['status']}, recommendation {document['recommendation']}, "
-        f"confidence {document['assessment']['confidence']}"
+        f"{experiment_id}: {document['status']}, recommendation {rehearsal.recommendation(document)}, "
+        f"{rehearsal.confidence(document)}"
     )
     create_markdown_artifact(
         markdown.verdict(document), key=f"verdict-{short}", description=markdown.in_short(document)

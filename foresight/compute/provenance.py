@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import tomllib
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from foresight.compute.step import Step
 from foresight.files import sha256_file
@@ -19,6 +21,8 @@ LIBRARIES = (
 )  # fmt: skip
 
 _ROOT = Path(__file__).resolve().parents[2]
+INSIDE = ("local", "internal", "lan", "localhost", "home", "corp", "invalid", "test", "example")
+"""Names of the last part of a host that only one network knows, or none (RFC 2606, 6762, 8375)."""
 _GIT_TIMEOUT_S = 20.0
 _HEAD, _NO_COMMIT = "# branch.oid ", "(initial)"  # as `git status` says it
 _COMMIT, _DIRTY = "FORESIGHT_GIT_COMMIT", "FORESIGHT_GIT_DIRTY"
@@ -82,6 +86,30 @@ def checkout() -> tuple[str | None, bool | None]:
     head = next((line for line in lines if line.startswith(_HEAD)), _HEAD + _NO_COMMIT).removeprefix(_HEAD)
     changed = any(not line.startswith("# ") for line in lines)
     return None if head == _NO_COMMIT else head, changed
+
+
+@cache
+def repository() -> str | None:
+    """Where others find this code: the https address of the checkout's remote, else that of pyproject.toml's urls.
+
+    None rather than an address that would lead nobody there: a path, ssh, a name of one network, or one that carries a
+    password.
+    """
+    remote = _git("remote", "get-url", "origin") if _is_of_a_checkout() else None
+    project = _ROOT / "pyproject.toml"
+    urls = tomllib.loads(project.read_text())["project"].get("urls", {}) if project.is_file() else {}
+    named = [urls[name] for name in ("Repository", "Source", "Homepage") if name in urls]
+    return next((found for one in (remote, *named) if one and (found := public_address(one))), None)
+
+
+def public_address(address: str) -> str | None:
+    """The address without `.git`, or None if it is not plain https to a host of the whole network."""
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    open_to_all = "." in host and not host.replace(".", "").isdigit() and host.rsplit(".", 1)[1] not in INSIDE
+    if parts.scheme != "https" or parts.username or parts.password or parts.query or not open_to_all:
+        return None
+    return address.rstrip("/").removesuffix(".git")
 
 
 @cache

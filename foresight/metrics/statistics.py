@@ -65,6 +65,13 @@ class Interval:
     n_groups: int
     n_seeds: int
     method: str
+    from_seeds: float = 0.0  # the half width that seeds alone would give; the rest is test sampling
+
+    @property
+    def mostly_seeds(self) -> bool:
+        """Whether the spread between seeds makes more of it, on both sides, than which sources were tested."""
+        widest = max(self.estimate - self.low, self.high - self.estimate)
+        return 2 * self.from_seeds**2 > widest**2
 
     @property
     def excludes_zero(self) -> bool:
@@ -112,7 +119,13 @@ def mean_interval(samples_by_seed: Sequence[Seed], *, resamples: int = RESAMPLES
         n_groups=n_groups,
         n_seeds=n_seeds,
         method="BCa over sources, " + (f"t over {n_seeds} seeds" if n_seeds > 1 else "one seed, of no others"),
+        from_seeds=seeds,
     )
+
+
+def seed_half_width(samples_by_seed: Sequence[Seed]) -> float:
+    """How far either way seeds alone widen `mean_interval` of the same samples; 0 for one seed."""
+    return _seed_half_width(_per_source(samples_by_seed)[1])
 
 
 def paired_difference_interval(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from foresight.results import caveats, points, rehearsal
 from foresight.results.comparison import Side
 from foresight.results.findings import number
 from foresight.results.gates import GateState
@@ -16,21 +17,22 @@ from foresight.results.table import BETTER, VERDICTS
 def verdict(document: Mapping[str, Any]) -> str:
     """The criteria with interval and baseline, then the findings. `document` is the content of a results.yaml."""
     lines = [
-        f"# {document['title']}: {document['recommendation']}",
+        f"# {document['title']}: {rehearsal.recommendation(document)}",
         "",
         document["question"],
         "",
         f"Profile `{document['profile']}`, status {document['status']}, "
-        f"confidence {document['assessment']['confidence']}, run `{document['run_id']}`.",
+        f"{rehearsal.confidence(document)}, run `{document['run_id']}`.",
     ]
     if document["stand_ins"]:
         lines.append(
-            f"Measured on stand-ins ({', '.join(document['stand_ins'])}): this says nothing about the real models."
+            f"Measured on stand-ins ({', '.join(document['stand_ins'])}): the rule "
+            "gives the words below, and they decide nothing about the real models."
         )
     # Short words and numbers, or the UI cuts the last column off; it does not wrap a cell either.
     lines += [
         "",
-        "| criterion | verdict | value | 95 % interval | accept | best baseline | n/seeds |",
+        f"| criterion | {rehearsal.heading(document)} | value | 95 % interval | accept | best baseline | n/seeds |",
         7 * "|---" + "|",
     ]
     for row in document["criteria"]:
@@ -46,9 +48,13 @@ def verdict(document: Mapping[str, Any]) -> str:
         ]
         lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
     lines += ["", "## Why", ""]
-    lines += [f"- {row['name']} ({row['sub_experiment']}): {row['reason']}" for row in document["criteria"]]
+    entries = document["results"]["experiments"]
+    for row in document["criteria"]:
+        lines.append(f"- {row['name']} ({row['sub_experiment']}): {row['reason']}")
+        lines += [f"  - {caveat}" for caveat in caveats.of(row, entries[row["sub_experiment"]])]
+    lines += _across(document)
     lines += ["", "## What was found", ""]
-    for sub_id, entry in document["results"]["experiments"].items():
+    for sub_id, entry in entries.items():
         text = entry["finding"] or entry.get("error", "") or "; ".join(entry["notes"])
         state = "" if entry["status"] == "completed" else f", {entry['status']}"
         lines.append(f"- **{sub_id}** {entry['title']}{state}: {text}")
@@ -59,7 +65,30 @@ def in_short(document: Mapping[str, Any]) -> str:
     """The verdict in a line: `pivot, confidence medium: 2 marginal, 2 not met`."""
     verdicts = [row["verdict"] for row in document["criteria"]]
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in verdicts)
-    return f"{document['recommendation']}, confidence {document['assessment']['confidence']}: {counts or 'no criteria'}"
+    said = f"{rehearsal.recommendation(document)}, {rehearsal.confidence(document)}"
+    return f"{said}: {counts or 'no criteria'}"
+
+
+def _across(document: Mapping[str, Any]) -> list[str]:
+    """The same score at several extraction points; nothing where no sub-experiment compares them."""
+    found = points.across(document)
+    if not found:
+        return []
+    columns = points.in_order({point for series in found for point in series.at})
+    lines = [
+        "",
+        "## Along the extraction points",
+        "",
+        f"| score | {' | '.join(columns)} |",
+        (len(columns) + 1) * "|---" + "|",
+    ]
+    for series in found:
+        metrics = document["results"]["experiments"][series.sub_experiment]["metrics"]
+        cells = [number(metrics[series.at[point]]) if point in series.at else "–" for point in columns]
+        how = f", {series.how}" if series.how else ""
+        better = "more" if series.higher_is_better else "less"
+        lines.append(f"| {series.metric} ({series.sub_experiment}{how}; {better} is better) | {' | '.join(cells)} |")
+    return lines
 
 
 def findings(document: Mapping[str, Any], folder: Path, pictures_each: int = 2) -> str:

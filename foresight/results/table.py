@@ -16,7 +16,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from foresight.results import published
+from foresight.results import caveats, published, rehearsal
 from foresight.results.findings import number
 from foresight.results.gates import GateState
 from foresight.results.spending import Spent
@@ -89,7 +89,7 @@ def criteria(content: Mapping[str, Any]) -> Table:
     table.add_column("accept (aim)", no_wrap=True)
     table.add_column("best baseline", overflow="fold", min_width=8)
     table.add_column("n / seeds", justify="right", width=max(_widest(counts), 5))
-    table.add_column("verdict", no_wrap=True)
+    table.add_column(rehearsal.heading(content), no_wrap=True)
     for name, count, one in zip(names, counts, judged, strict=True):
         aim = f" ({number(one['target'])})" if "target" in one else ""
         table.add_row(
@@ -117,21 +117,22 @@ def gate_line(state: GateState) -> Text:
 
 
 def reasons(content: Mapping[str, Any]) -> list[Text]:
-    """Why each criterion that is not met is not."""
-    return [
-        Text.assemble((f"  {one['name']} ", COLOURS[one["verdict"]]), one["reason"])
-        for one in content.get("criteria", [])
-        if one["verdict"] != "met"
-    ]
+    """Why each criterion that is not met is not, and what must be read beside any."""
+    lines, entries = [], content["results"]["experiments"]
+    for one in content.get("criteria", []):
+        said = [] if one["verdict"] == "met" else [one["reason"]]
+        said += caveats.of(one, entries.get(one["sub_experiment"], {}))
+        lines += [Text.assemble((f"  {one['name']} ", COLOURS[one["verdict"]]), text) for text in said]
+    return lines
 
 
 def verdict_line(content: Mapping[str, Any]) -> Text:
     """One line: what follows from it."""
-    recommendation, confidence = content["recommendation"], content["assessment"]["confidence"]
+    colour = f"bold {COLOURS[content['recommendation']]}"
     verdicts = [one["verdict"] for one in content.get("criteria", [])]
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in verdicts)
-    line = Text.assemble(("verdict   ", "dim"), (recommendation, f"bold {COLOURS[recommendation]}"))
-    line.append(f"  confidence {confidence}; {counts or 'no criteria'}")
+    line = Text.assemble(("verdict   ", "dim"), (rehearsal.recommendation(content), colour))
+    line.append(f"  {rehearsal.confidence(content)}; {counts or 'no criteria'}")
     fixed = content.get("criteria_hash", "")[:12]
     return line.append(f"; criteria {fixed}, fixed before the run" if fixed else "", style="dim")
 
@@ -216,7 +217,10 @@ def overview(contents: Iterable[Mapping[str, Any]]) -> Table:
             _coloured(content["status"]),
             Text(f"{done}/{len(entries)}"),
             Text(f"{verdicts.count('met')}/{len(verdicts)}"),
-            _coloured(content["recommendation"]).append(f" ({content['assessment']['confidence']})", style="dim"),
+            _coloured(content["recommendation"]).append(
+                f" ({'rehearsal' if rehearsal.is_rehearsal(content) else content['assessment']['confidence']})",
+                style="dim",
+            ),
         )
     return table
 
@@ -278,7 +282,9 @@ def _interval(interval: Mapping[str, Any] | str | None) -> str:
 
 
 def _spent(spent: Spent) -> Text:
-    line = Text.assemble(("cost      ", "dim"), f"{usd(spent.cost_usd)} and {duration(spent.seconds)} of computing")
+    line = Text.assemble(
+        ("cost      ", "dim"), f"{usd(spent.cost_usd)} and {duration(spent.seconds)} of computing, by all runs of it"
+    )
     if spent.failed_attempts:
         attempts = f"{spent.failed_attempts} failed attempt{'s' if spent.failed_attempts > 1 else ''}"
         line.append(f", of which {usd(spent.failed_cost_usd)} and {duration(spent.failed_seconds)} for {attempts}")

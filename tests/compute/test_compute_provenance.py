@@ -45,3 +45,28 @@ def test_where_git_is_too_slow_the_commit_is_still_known(git, tmp_path, monkeypa
     really = provenance._git
     monkeypatch.setattr(provenance, "_git", lambda *what: None if what[0] == "status" else really(*what))
     assert provenance.checkout.__wrapped__() == (git("rev-parse", "HEAD").strip(), None)
+
+
+@pytest.mark.parametrize(
+    ("remote", "said"),
+    [
+        ("https://github.com/someone/foresight.git", "https://github.com/someone/foresight"),
+        ("git@github.com:someone/foresight.git", None),
+        ("https://someone:token@github.com/someone/foresight", None),
+        ("https://git.company.internal/foresight", None),
+        ("https://10.0.0.7/foresight", None),
+        ("https://nas/foresight", None),
+        ("/srv/git/foresight.git", None),
+    ],
+)
+def test_the_address_that_others_find_the_code_by_is_a_public_one_or_none(git, remote, said):
+    assert provenance.repository.__wrapped__() is None, "no remote"
+    git("remote", "add", "origin", remote)
+    assert provenance.repository.__wrapped__() == said
+
+
+def test_without_a_public_remote_the_projects_own_address_is_given(git, tmp_path):
+    (tmp_path / "pyproject.toml").write_text('[project]\nurls = {Repository = "https://example.org/foresight"}\n')
+    assert provenance.repository.__wrapped__() == "https://example.org/foresight"
+    git("remote", "add", "origin", "https://github.com/fork/foresight")
+    assert provenance.repository.__wrapped__() == "https://github.com/fork/foresight"

@@ -20,6 +20,7 @@ from foresight.metrics.statistics import (
     mean_interval,
     paired_difference_interval,
     pooled_mean,
+    seed_half_width,
     subsample_interval,
 )
 
@@ -107,6 +108,22 @@ def test_a_seed_effect_widens_the_interval_and_test_sampling_alone_does_not():
     alone, three, noisy = half_widths(1, 0.0), half_widths(3, 0.0), half_widths(3, 1.0)
     assert three < 0.9 * alone
     assert noisy > 1.8 * three
+
+
+def test_an_interval_knows_how_much_of_it_comes_from_the_seeds():
+    """Three seeds a tenth apart on sources that hardly differ, and three that agree: only the first is mostly seeds."""
+    names = [f"source-{i}" for i in range(20)]
+    scores = np.random.default_rng(0).normal(0.5, 0.01, 20)
+    apart = [(scores + shift, names) for shift in (-0.1, 0.0, 0.1)]
+    found = mean_interval(apart)
+    assert isinstance(found, Interval)
+    assert found.mostly_seeds
+    assert found.from_seeds == seed_half_width(apart) == pytest.approx(4.303 * 0.1 / np.sqrt(3), rel=0.01)
+    assert found.high - found.estimate == pytest.approx(found.from_seeds, rel=0.01)
+    agree = mean_interval([(scores, names)] * 3)
+    assert isinstance(agree, Interval)
+    assert agree.from_seeds == pytest.approx(0, abs=1e-9)
+    assert not agree.mostly_seeds
 
 
 def test_seeds_with_nothing_in_common_are_worth_all_their_sources():

@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 from PIL import Image
-from results_builders import experiment, finished_run, good, plan
+from results_builders import experiment, finished_run, good, plan, record, samples
 
 from foresight.home import Home
 from foresight.plan.schema import Gate
@@ -53,7 +53,37 @@ def test_findings_carry_their_pictures_and_the_verdict_its_interval_and_baseline
     verdict = markdown.verdict(document)
     assert re.search(r"\| lpips \| \*\*met\*\* \| 0\.2 \| 0\.\d+ … 0\.\d+ \| ≤ 0\.35 \| mean image 0\.5 \|", verdict)
     assert "- lpips (e1_5): all of [" in verdict
-    assert markdown.in_short(document) == "proceed, confidence medium: 2 met"
+    assert markdown.in_short(document).startswith("proceed (rehearsal on stand-ins), protocol complete but for")
+
+
+def test_a_verdict_of_stand_ins_is_never_a_bare_word_and_one_of_real_models_is(tmp_path):
+    for stand_in, title, column, sure in (
+        (True, "proceed (rehearsal on stand-ins)\n", "| rehearsed |", "protocol complete but for the number of seeds"),
+        (False, "proceed\n", "| verdict |", "confidence medium"),
+    ):
+        home = Home(tmp_path / str(stand_in))
+        run = finished_run(home, "run-a", good(stand_in=stand_in))
+        view.rebuild(home, run.experiment.id)
+        document = view.read(home, run.experiment.id)
+        page = markdown.verdict(document)
+        assert page.startswith(f"# VLM latent sufficiency: {title}")
+        assert column in page
+        assert f", {sure}, run" in page
+        assert ("confidence" in page) is not stand_in
+        assert sure in markdown.in_short(document)
+
+
+def test_the_page_compares_extraction_points_and_names_what_the_oracle_misses(tmp_path):
+    home = Home(tmp_path)
+    measured = [
+        record("e1_5", 0, samples("lpips", 0.5, baseline=0.9), metrics={"lpips_oracle": 0.3, "lpips_x2": 0.2}),
+        record("e1_4", 0, samples("iou", 0.8, baseline=0.3)),
+    ]
+    run = finished_run(home, "run-a", measured)
+    view.rebuild(home, run.experiment.id)
+    page = markdown.verdict(view.read(home, run.experiment.id))
+    assert "  - the target (0.25) lies out of reach here: the oracle, what the same decoder makes of the true" in page
+    assert "| score | X2 | X3 |\n|---|---|---|\n| lpips (e1_5; less is better) | 0.2 | 0.5 |" in page
 
 
 def test_cost_tells_what_this_run_computed_from_what_it_took_from_records(tmp_path):

@@ -28,10 +28,11 @@ from results_builders import (
 from foresight.errors import UserError
 from foresight.files import write_json
 from foresight.home import Home
+from foresight.metrics.statistics import Interval
 from foresight.plan.schema import Gate
-from foresight.results import gates, runs
+from foresight.results import gates, points, runs
 from foresight.results.record import Attempt
-from foresight.results.report import facts, glossary, numbers, origin, page, scale, wording
+from foresight.results.report import along, facts, glossary, numbers, origin, page, scale, wording
 
 PLAN = plan(experiment(), gates=[Gate(id="gate_1", experiments=("c1",), unlocks_phase=2)])
 
@@ -135,7 +136,8 @@ def test_it_says_what_was_asked_what_came_out_how_sure_and_what_it_cost(mixed):
     assert "What decides is lpips, 0.6 where at most 0.35 is acceptable: even the better end" in text
     assert "Protocol complete: 2 of 2 criteria have an interval" in text
     assert "with 3 seeds" in text
-    assert "results.yaml calls this confidence high" in text
+    assert "That is about the measuring alone: of the real models there is nothing to be confident of." in text
+    assert "confidence" not in text.split("Criteria")[0]
     assert "$3.00" in text  # six finished steps of 25 cents and the attempt that did not finish
 
 
@@ -354,6 +356,120 @@ def test_the_oracle_is_drawn_where_a_record_has_one(home):
     row = next(one for one in of(home).criteria if one.row["name"] == "lpips")
     assert row.oracle == pytest.approx(0.3)
     assert "oracle 0.300" in html(home)
+
+
+def test_what_lies_beyond_the_oracle_is_said_at_its_criterion(home):
+    """0.3 is at acceptable and misses the target; 0.36 misses both; 0.2 neither."""
+    for oracle, said in (
+        (0.3, "The target (0.25) lies out of reach here: the oracle"),
+        (0.36, "The acceptable level (0.35) and the target (0.25) lie out of reach here"),
+        (0.2, None),
+    ):
+        finished_run(home, f"run-{oracle}", [
+            record("e1_5", 0, samples("lpips", 0.5, baseline=0.9), samples("lpips_oracle", oracle), salt=str(oracle))
+        ])  # fmt: skip
+        text = Page(html(home)).text
+        assert (said in text) if said else ("out of reach" not in text)
+
+
+def test_the_same_score_elsewhere_stands_at_the_criterion_and_its_finding_at_the_top(home):
+    """A linear probe that reaches what the designated arm does not is no footnote."""
+    linear = record("e1_1", 0, samples("lpips", 0.336, baseline=0.9), finding="Linearly LPIPS {lpips:.3f}; and more.")
+    decides = record("e1_5", 0, samples("lpips", 0.5, baseline=0.9), finding="Painted LPIPS {lpips:.3f}.")
+    finished_run(home, "run-1", [linear, decides])
+    assert wording.beside(of(home)) == [("e1_1", "Linearly LPIPS 0.336.")]
+    text = Page(html(home)).text
+    assert text.index("Painted LPIPS 0.500.") < text.index("Linearly LPIPS 0.336.") < text.index("What the words stand")
+    assert "The same score elsewhere e1_1 study e1_1 0.336" in text
+
+
+def along_points(home: Home) -> facts.ExperimentFacts:
+    """Three seeds: lpips falls apart from X2 to X3 and does not move from X3 to X4.last; iou is read at X3 alone."""
+    records = []
+    for seed in range(3):
+        scores = {"lpips_x2": 0.2, "lpips_x4_last": 0.5004}
+        at_points = [samples(name, value, baseline=0.9, seed=seed, higher=False) for name, value in scores.items()]
+        decides = samples("lpips", 0.5, baseline=0.9, seed=seed, higher=False)
+        jitter = decides.model_copy(update={"scores": [s + (-1) ** i * 0.01 for i, s in enumerate(decides.scores)]})
+        records.append(record("e1_5", seed, jitter, *at_points))
+        records.append(record("e1_4", seed, samples("iou", 0.8, baseline=0.3, seed=seed)))
+    finished_run(home, "run-1", records)
+    return of(home)
+
+
+def test_where_a_score_is_lost_along_the_points_is_at_the_top_with_an_interval(home):
+    found = along_points(home)
+    assert [(step.before, step.after, step.word) for step in found.steps] == [
+        ("X2", "X3", "lost"), ("X3", "X4.last", "no change seen")
+    ]  # fmt: skip
+    assert along.where(found.steps) == [
+        "X2 \u2192 X3, the merger: lpips (e1_5) loses.",
+        "X3 \u2192 X4.last, language model: no score moves beyond its interval.",
+    ]
+    text = Page(html(home)).text
+    assert text.index("lpips (e1_5) loses.") < text.index("What the words stand for")
+    assert "X2 \u2192 X3, the merger lpips \u2193 e1_5 0.200 0.500 lost (\u22120.30" in text
+    written = page.render(found, Path("x.md"), moving="real", origin="").text
+    assert "| X2 \u2192 X3, the merger | lpips (e1_5) | 0.200 | 0.500 | lost (" in written
+
+
+def test_how_a_score_was_read_is_said_where_it_matters():
+    def step(metric: str, how: str, word: str) -> along.Step:
+        low, high = {"lost": (-2, -1), "gained": (1, 2), "no change seen": (-1, 1)}[word]
+        gain = Interval((low + high) / 2, low, high, 10, 3, "")
+        return along.Step(points.Series("e1", metric, how, True), "X2", "X3", (1.0, 0.0), gain)
+
+    alike = [step("lpips", "at one width", "lost"), step("lpips", "as they are", "lost"), step("ssim", "", "lost")]
+    assert along.where(alike) == ["X2 \u2192 X3, the merger: lpips and ssim (e1) lose."]
+    apart = [
+        step("iou", "at one width", "gained"),
+        step("iou", "as they are", "lost"),
+        step("f1", "", "no change seen"),
+    ]
+    assert along.where(apart) == [
+        "X2 \u2192 X3, the merger: iou as they are (e1) loses; iou at one width (e1) gains; another stays within its "
+        "interval."
+    ]
+
+
+def test_an_interval_says_how_much_of_it_comes_from_the_seeds(home):
+    """e1_4's seeds lie far apart, e1_5's are the same: one interval is mostly seeds, the other not at all."""
+    far = {0: 0.7, 1: 0.8, 2: 0.9}
+    records = [
+        record("e1_4", s, samples("iou", centre, baseline=0.3, spread=0.01, seed=s)) for s, centre in far.items()
+    ]
+    records += [record("e1_5", s, samples("lpips", 0.2, baseline=0.9, seed=s)) for s in range(3)]
+    finished_run(home, "run-1", records)
+    parts = {one.row["name"]: wording.parts(one) for one in of(home).criteria}
+    assert parts["lpips"] == "all from sources, none from seeds"
+    assert re.fullmatch(r"mostly seeds: seeds ± 0\.24\d, sources −0\.00\d+ \+0\.00\d+", parts["spatial_iou"])
+    text = Page(html(home)).text
+    assert parts["spatial_iou"] in text
+    assert re.search(r"ahead \([^)]+, mostly seeds\)", text)
+    assert "their standard error times 4.3 where there are three" in text
+
+
+def test_a_criterions_word_on_stand_ins_is_a_rehearsals_too(home):
+    finished_run(home, "run-1", [one for seed in range(3) for one in good(seed)])
+    assert '<span class="badge rehearsal">met (rehearsal)</span>' in html(home)
+    assert 'class="badge met"' not in html(home)
+    assert "| **met (rehearsal)**: all of" in page.render(of(home), Path("x.md"), moving="real", origin="").text
+
+
+@pytest.mark.parametrize("address", ["https://github.com/someone/foresight", None])
+def test_it_says_how_to_cite_it_and_invents_no_address(home, monkeypatch, address):
+    monkeypatch.setattr(origin, "repository", lambda: address)
+    finished_run(home, "run-1", good())
+    text = Page(html(home)).text
+    cited = "Foresight, C1 “VLM latent sufficiency”, profile tiny, a rehearsal on stand-ins, run run-1 of "
+    assert cited in text
+    assert f"code at commit {'a' * 12}, criteria " in text
+    if address:
+        assert f". {address}" in text
+        assert f"git clone {address} foresight" in text
+    else:
+        assert "No public address of the code is known here" in text
+        assert "https://" not in text.split("How to reproduce it")[1]
 
 
 def test_notes_that_say_something_was_not_measured_are_collected(home):

@@ -60,10 +60,26 @@ def test_everything_that_decides_is_readable_at_every_width(home, content, width
     for words in ("lpips", "0.2", "≤ 0.35 (0.25)", "20/3", "not measured", "marginal", "not met", "out of memory"):
         assert words in text
     assert "[bold]LPIPS[/bold] 0.2, in [0.1, 0.3]." in text
-    assert "pivot  confidence low; 1 met, 1 marginal, 1 not met, 1 not measured" in text
+    assert "pivot (rehearsal on stand-ins) protocol incomplete; 1 met, 1 marginal, 1 not" in " ".join(text.split())
+    assert "rehearsed" in text
     assert "stand-ins measured on org/vlm" in text
     assert "e1_5: the LLM is random" in text
     assert "results.yaml" in text
+
+
+def test_what_the_oracle_misses_and_what_training_never_helped_stand_at_the_criterion(home):
+    """Also at one that is met, of which no reason is shown."""
+    note = "Seed 0: no epoch of training helped 'adapter' on validation, so it stands as it started; read from it: "
+    studies = [
+        record("e1_5", 0, samples("lpips", 0.2, baseline=0.5), metrics={"lpips_oracle": 0.26}, notes=[f"{note}lpips."]),
+        record("e1_4", 0, samples("iou", 0.8, baseline=0.3), notes=[f"{note}another."]),
+    ]
+    finished_run(home, "run-1", studies)
+    view.rebuild(home, ID)
+    said = [line.plain for line in table.reasons(view.read(home, ID))]
+    assert len(said) == 2
+    assert said[0].startswith("  lpips the target (0.25) lies out of reach here: the oracle")
+    assert said[1].startswith("  lpips no epoch of training helped the head that this is read from ('adapter', seed 0;")
 
 
 @pytest.mark.parametrize("width", [80, 100, 140])
@@ -88,7 +104,7 @@ def test_no_escape_codes_where_there_is_no_terminal_and_colour_where_there_is(ho
 def test_the_overview_has_a_line_an_experiment(content):
     for width in (80, 100):
         line = next(line for line in printed(table.overview([content]), width).splitlines() if ID in line)
-        assert line.split() == [ID, "tiny", "failed", "2/3", "1/4", "pivot", "(low)"]
+        assert line.split() == [ID, "tiny", "failed", "2/3", "1/4", "pivot", "(rehearsal)"]
 
 
 def test_a_stub_says_that_nothing_was_measured(home):

@@ -13,20 +13,19 @@ from typing import Any
 
 from foresight.errors import UserError
 from foresight.home import Home
-from foresight.metrics.statistics import LARGEST, Estimate, Interval, paired_difference_interval
+from foresight.metrics.statistics import LARGEST, Estimate, Interval, paired_difference_interval, seed_half_width
 from foresight.plan.schema import Experiment, Plan
-from foresight.results import document, published, runs
+from foresight.results import caveats, document, published, runs
 from foresight.results.assessment import mean
 from foresight.results.gates import GateState
 from foresight.results.gates import evaluate as evaluate_gate
 from foresight.results.record import Record, Samples
+from foresight.results.report.along import RESAMPLES, Step, steps_of
 from foresight.results.report.origin import Cost, Source, cost_of, source_of
 from foresight.results.runs import Run
 from foresight.results.verify import Problem, record_problems
 
 PICTURES = (".png", ".jpg", ".jpeg")
-RESAMPLES = 999  # of a difference that decides nothing; a verdict has ten times as many
-ORACLE = "_oracle"  # ends the name of a metric that shows what could be reached at best
 CURVE = "learning_curve"  # how a probe was trained is looked at after what it does
 
 
@@ -54,8 +53,13 @@ class Metric:
         return "ahead" if self.difference.low > 0 else "behind" if self.difference.high < 0 else "level"
 
     @property
+    def mostly_seeds(self) -> bool:
+        """Whether the interval of the difference is mostly the spread between seeds."""
+        return isinstance(self.difference, Interval) and self.difference.mostly_seeds
+
+    @property
     def is_oracle(self) -> bool:
-        return self.name.endswith(ORACLE)
+        return self.name.endswith(caveats.ORACLE)
 
     @property
     def spread(self) -> float | None:
@@ -71,6 +75,9 @@ class CriterionFacts:
     baselines: Mapping[str, float]
     oracle: float | None  # the best that could be reached, where the sub-experiment measured it
     beside: published.Beside | None
+    caveats: tuple[str, ...]  # to be read beside it
+    elsewhere: tuple[tuple[SubFacts, Metric], ...]  # the same score of sub-experiments that do not decide it
+    from_seeds: float  # half width of its interval that seeds alone give
 
 
 @dataclass(frozen=True)
@@ -115,6 +122,7 @@ class ExperimentFacts:
     cost: Cost
     source: Source
     published: published.ExperimentFigures | None
+    steps: tuple[Step, ...]  # along the extraction points, in the model's order
     problems: tuple[Problem, ...]  # what is not as it was measured
 
     @property
@@ -196,11 +204,12 @@ def _experiment(home: Home, experiment_id: str, plan: Experiment | None) -> Expe
         run=next(run for run in all_runs if run.run_id == content["run_id"]),
         content=content,
         kind=plan.kind if plan else "",
-        criteria=tuple(_criterion(row, subs) for row in content["criteria"]),
+        criteria=tuple(_criterion(row, subs, records[row["sub_experiment"]]) for row in content["criteria"]),
         subs=tuple(subs),
         cost=cost_of(home, records),
         source=source_of(home, [record for of in records.values() for record in of]),
         published=figures,
+        steps=tuple(steps_of(content, records)),
         problems=tuple(
             problem for of in records.values() for record in of for problem in record_problems(home, record, all_runs)
         ),
@@ -262,9 +271,19 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-def _criterion(row: Mapping[str, Any], subs: Iterable[SubFacts]) -> CriterionFacts:
-    sub = next((one for one in subs if one.id == row["sub_experiment"]), None)
-    metric = next((one for one in sub.metrics if one.name == row["metric"]), None) if sub else None
-    beside = next((one for one in sub.figures if one.figure.ours == row["metric"]), None) if sub else None
-    oracle = next((one.value for one in sub.metrics if one.name == row["metric"] + ORACLE), None) if sub else None
-    return CriterionFacts(row, metric.baselines if metric else {}, oracle, beside)
+def _criterion(row: Mapping[str, Any], subs: Iterable[SubFacts], records: Iterable[Record]) -> CriterionFacts:
+    name, by_id = row["metric"], {sub.id: sub for sub in subs}
+    sub = by_id[row["sub_experiment"]]
+    metric = next((one for one in sub.metrics if one.name == name), None)
+    samples = [one for record in records for one in record.samples if one.metric == name]
+    return CriterionFacts(
+        row=row,
+        baselines=metric.baselines if metric else {},
+        oracle=caveats.oracle_of(row, sub.entry),
+        beside=next((one for one in sub.figures if one.figure.ours == name), None),
+        caveats=tuple(caveats.of(row, sub.entry)),
+        elsewhere=tuple((one, of) for one in by_id.values() if one is not sub for of in one.metrics if of.name == name),
+        from_seeds=seed_half_width([(one.scores, one.groups) for one in samples])
+        if isinstance(row["interval"], Mapping)
+        else 0.0,
+    )

@@ -26,7 +26,12 @@ TERMS: tuple[tuple[str, str, str], ...] = (
      "part of its own."),
     ("seed", "", "A repetition with another split of the sources and other initial weights."),
     ("±", "", "The standard deviation over seeds."),
-    ("95 % interval", "", "Where the mean may lie with other sources and seeds; under ten sources there is none."),
+    ("95 % interval", "", "Where the mean may lie with other sources and seeds; under ten sources there is none. Two "
+     "parts, whose squares add up. Sources: those that were tested are drawn again and again with replacement, and the "
+     "mean moves. Seeds: what their means differ by beyond that, their standard error times 4.3 where there are three "
+     "(12.7 for two), since so few tell little of how much seeds differ. So a score whose three seeds happen to lie "
+     "close has an interval several times narrower than another of the same kind; both are right, and where most of "
+     "one comes from the seeds, it is said beside it."),
     ("baseline", "", "A guess that needs no features, on the same samples. A result counts for as much as it is "
      "ahead of the best of them: ahead or behind where the interval of the paired difference excludes zero, level "
      "otherwise."),

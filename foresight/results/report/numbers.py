@@ -38,3 +38,8 @@ def minus(text: str) -> str:
 def prose(text: str) -> str:
     """What a handler or a plan wrote, with true signs."""
     return minus(text).replace(" -> ", " \u2192 ")
+
+
+def listed(parts: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from foresight.compute.provenance import repository
 from foresight.home import Home
 from foresight.results.lineage import readable, used_by, with_used
 from foresight.results.record import Attempt, Provenance, Record
@@ -58,6 +59,7 @@ class Data:
 class Source:
     """What produced the numbers, over all records; a list where they differ."""
 
+    repository: str | None  # where others find the code; None: nobody said
     commits: list[str]
     dirty: bool
     locks: list[str]
@@ -136,6 +138,7 @@ def source_of(home: Home, records: list[Record]) -> Source:
     splits = {tuple(record.identity.get("split") or ()) for record in records}
     data = {name: sha256 for one in all_of for name, sha256 in sorted(one.data.items())}
     return Source(
+        repository=repository(),
         commits=sorted({one.git_commit for one in all_of if one.git_commit}),
         dirty=any(one.git_dirty for one in all_of),
         locks=sorted({one.lock_sha256 for one in all_of if one.lock_sha256}),

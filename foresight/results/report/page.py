@@ -16,9 +16,9 @@ from markupsafe import Markup, escape
 
 from foresight.errors import UserError
 from foresight.files import write_atomic
-from foresight.results import table
+from foresight.results import rehearsal, table
 from foresight.results.findings import number
-from foresight.results.report import glossary, numbers, scale, wording
+from foresight.results.report import along, glossary, numbers, scale, wording
 from foresight.results.report.facts import ExperimentFacts, ProgrammeFacts
 
 LARGE_BYTES = 200_000  # a PNG of photographs: as JPEG it is a fifth, and no eye sees the difference
@@ -86,6 +86,8 @@ def _environment(html: bool) -> Environment:
     )
     environment.globals |= {
         "wording": wording,
+        "along": along,
+        "rehearsal": rehearsal,
         "number": number,
         "measured": numbers.measured,
         "aligned": lambda value, spread: numbers.measured(value, spread),

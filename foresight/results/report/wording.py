@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from foresight.results import rehearsal
 from foresight.results.findings import number
-from foresight.results.report.facts import ExperimentFacts
+from foresight.results.report.facts import CriterionFacts, ExperimentFacts
+from foresight.results.report.numbers import listed, measured
 from foresight.results.report.origin import Data
 
 MEANS = {
@@ -54,7 +57,7 @@ def verdict(facts: ExperimentFacts) -> tuple[str, str]:
     first = f"{badge(facts).capitalize()}: "
     first += "the rule gives this word, and on stand-ins it decides nothing; " if content["stand_ins"] else ""
     first += f"{MEANS[recommendation]}; " if not content["stand_ins"] else ""
-    first += f"of {len(rows)} criteria {_listed(counts)}." if len(rows) > 1 else f"its one criterion is {said[0]}."
+    first += f"of {len(rows)} criteria {listed(counts)}." if len(rows) > 1 else f"its one criterion is {said[0]}."
     decides = [row for row in rows if row["verdict"] == DECIDES[recommendation]]
     decides = decides or [row for row in rows if row["verdict"] == "not measured"] or list(rows)
     row = max(decides, key=_how_far)
@@ -67,8 +70,7 @@ def verdict(facts: ExperimentFacts) -> tuple[str, str]:
 
 def badge(facts: ExperimentFacts) -> str:
     """The verdict in a word, with what it must not be quoted without."""
-    word = str(facts.content["recommendation"])
-    return f"{word} (rehearsal on stand-ins)" if facts.content["stand_ins"] else word
+    return rehearsal.recommendation(facts.content)
 
 
 def rule(facts: ExperimentFacts) -> str:
@@ -88,17 +90,46 @@ def sure(facts: ExperimentFacts) -> str:
     said = (
         f"Protocol {'complete' if confidence == 'high' else 'incomplete'}: {len(whole)} of {len(rows)} "
         f"{'criteria have' if len(rows) > 1 else 'criterion has'} an interval over sources and seeds and a trivial "
-        f"baseline beside it, with {seeds} seed{'s' if seeds != 1 else ''} (three are asked for). results.yaml calls "
-        f"this confidence {confidence}"
+        f"baseline beside it, with {seeds} seed{'s' if seeds != 1 else ''} (three are asked for)"
     )
-    return said + (": it is about the measuring, not about the real models." if facts.content["stand_ins"] else ".")
+    if facts.content["stand_ins"]:
+        return said + ". That is about the measuring alone: of the real models there is nothing to be confident of."
+    return f"{said}. results.yaml calls this confidence {confidence}."
 
 
 def answers(facts: ExperimentFacts) -> list[tuple[str, str]]:
     """Sub-experiment and the head of its finding, of those that a criterion is read from."""
     deciding = dict.fromkeys(row["sub_experiment"] for row in facts.content["criteria"])
+    return _heads(facts, deciding)
+
+
+def beside(facts: ExperimentFacts) -> list[tuple[str, str]]:
+    """The same of those that have no criterion and yet a score of a criterion's kind, plain or along the points."""
+    deciding = {row["sub_experiment"] for row in facts.content["criteria"]}
+    also = {sub.id for criterion in facts.criteria for sub, _ in criterion.elsewhere}
+    also |= {step.series.sub_experiment for step in facts.steps}
+    return _heads(facts, [sub.id for sub in facts.subs if sub.id in also - deciding])
+
+
+def _heads(facts: ExperimentFacts, sub_ids: Iterable[str]) -> list[tuple[str, str]]:
     found = {sub.id: sub.entry["finding"] for sub in facts.subs}
-    return [(sub_id, _head(found[sub_id])) for sub_id in deciding if found.get(sub_id)]
+    return [(sub_id, _head(found[sub_id])) for sub_id in sub_ids if found.get(sub_id)]
+
+
+def parts(criterion: CriterionFacts) -> str:
+    """What an interval is made of: how much of it is which sources were tested, and how much the seeds."""
+    row, seeds = criterion.row, criterion.from_seeds
+    if not isinstance(row["interval"], Mapping):
+        return ""
+    if row["seeds"] < 2:
+        return "from sources; of one seed, what others would give is not in it"
+    centre = row["interval"].get("estimate", row["value"])
+    widths = [centre - row["interval"]["low"], row["interval"]["high"] - centre]
+    sources = [math.sqrt(max(0.0, width**2 - seeds**2)) for width in widths]
+    if seeds < 0.01 * max(sources):
+        return "all from sources, none from seeds"
+    said = f"seeds \u00b1 {measured(seeds)}, sources \u2212{measured(sources[0])} +{measured(sources[1])}"
+    return f"mostly seeds: {said}" if seeds > max(sources) else said
 
 
 def reading_help(name: str) -> str:
@@ -113,7 +144,7 @@ def data(one: Data, split: Sequence[float]) -> str:
     frames = f" of {one.shape[1]} frames" if len(one.shape) == 5 else ""
     height, width = one.shape[-3:-1]
     kind = "clips" if frames else "pictures"
-    origin = "drawn by a generator" if one.origins == ("drawn",) else f"from {_listed(list(one.origins[:6]))}"
+    origin = "drawn by a generator" if one.origins == ("drawn",) else f"from {listed(list(one.origins[:6]))}"
     said = f"{one.shape[0]:,} {kind}{frames}, {width} x {height} px, {origin}, of {one.sources:,} source"
     said += "s" if one.sources != 1 else ""
     if len(split) == 3:
@@ -128,7 +159,7 @@ def stand_ins(facts: ExperimentFacts) -> str:
     if not names:
         return ""
     return (
-        f"Measured on {_listed(names)}: the real model code with tiny weights. Every number here says whether the "
+        f"Measured on {listed(names)}: the real model code with tiny weights. Every number here says whether the "
         "code works, and nothing about the models that the programme asks about."
     )
 
@@ -146,7 +177,7 @@ def not_measured(facts: ExperimentFacts) -> list[str]:
     if facts.content["stand_ins"]:
         replaced = sorted({role for role, *_, stand_in in facts.source.models if stand_in})
         lines.append(
-            f"The real models ({_listed([ROLES.get(role, role) for role in replaced])}): stand-ins took their place."
+            f"The real models ({listed([ROLES.get(role, role) for role in replaced])}): stand-ins took their place."
             if replaced
             else "The real models: stand-ins took their place."
         )
@@ -169,7 +200,7 @@ def not_measured(facts: ExperimentFacts) -> list[str]:
             lines.append(f"{sub.id} has no result of seed {', '.join(map(str, missing))}.")
         for text in filter(CAVEAT.search, entry.get("notes", [])):
             noted.setdefault(note(text), []).append(sub.id)
-    lines += [f"{_listed(sub_ids)}: {text}" for text, sub_ids in noted.items()]
+    lines += [f"{listed(sub_ids)}: {text}" for text, sub_ids in noted.items()]
     return [line.replace("..", ".") for line in lines]
 
 
@@ -190,9 +221,27 @@ def command(facts: ExperimentFacts) -> str:
     return " ".join(words)
 
 
+def citation(facts: ExperimentFacts) -> str:
+    """How another text names these results; only what the records and the checkout say."""
+    run, source = facts.run, facts.source
+    said = [
+        f"Foresight, {facts.short.upper()} \u201c{facts.content['title']}\u201d",
+        f"profile {run.level}" + (", a rehearsal on stand-ins" if facts.content["stand_ins"] else ""),
+        f"run {run.run_id} of {run.started_at[:10]}",
+    ]
+    if source.commits:
+        changed = " with changes that were not committed" if source.dirty else ""
+        several = "s" if len(source.commits) > 1 else ""
+        said.append(f"code at commit{several} {listed([one[:12] for one in source.commits])}{changed}")
+    else:
+        said.append("code of no known commit")
+    said.append(f"criteria {run.criteria_hash[:12]}")
+    return ", ".join(said) + "." + (f" {source.repository}" if source.repository else "")
+
+
 def devices(facts: ExperimentFacts) -> str:
     """What computed it."""
-    return _listed(sorted({row.device for row in facts.cost.rows if row.device}) or ["an unknown device"])
+    return listed(sorted({row.device for row in facts.cost.rows if row.device}) or ["an unknown device"])
 
 
 def seconds_a_step(facts: ExperimentFacts, sub_id: str) -> float:
@@ -238,7 +287,3 @@ def _head(finding: str) -> str:
 
 def _unit(row: Mapping[str, Any]) -> str:
     return f" {row['unit']}" if row.get("unit") else ""
-
-
-def _listed(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
