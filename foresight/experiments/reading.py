@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from foresight.data.objects import objects_of, padded_boxes
 from foresight.metrics.box_sets import matched_iou
-from foresight.metrics.statistics import Interval, mean_interval
+from foresight.metrics.statistics import Interval, mean_interval, paired_difference_interval
 from foresight.plots.style import Estimate
 from foresight.probes.box_sets import BoxSetProbe, constant_boxes, fit_box_set_probe
 from foresight.probes.projection import fit_projection, group_tokens
@@ -90,6 +90,21 @@ class Reading:
         """The source of every object of test."""
         return [self.dataset.groups[i] for i in self.split.test for _ in self.objects[i].boxes]
 
+    @cached_property
+    def objects_beside(self) -> np.ndarray:
+        """[objects of test]: how many objects are in the picture of each, itself among them."""
+        return np.concatenate([np.full(len(boxes), len(boxes)) for boxes in self.boxes["test"]])
+
+    @cached_property
+    def _constant_boxes(self) -> dict[str, np.ndarray]:
+        objects = [self.objects[i] for i in self.split.train]
+        return constant_boxes(padded_boxes(objects, self.slots), self.runner.seed)
+
+    @property
+    def typical_boxes(self) -> np.ndarray:
+        """[slots, 4]: as many boxes as a head has slots, the same for every picture."""
+        return self._constant_boxes["typical_boxes"]
+
     def fit_boxes(self, name: str, tokens: Tokens, *, dealt: bool = False, **settings: Any) -> BoxSetProbe:
         """A box head; with `dealt`, on boxes dealt out to other pictures of the same part: nothing to learn.
 
@@ -125,9 +140,7 @@ class Reading:
 
     def box_baselines(self, dealt: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """The mean box; as many typical boxes as a head has slots; and a head on boxes dealt out anew."""
-        objects = [self.objects[i] for i in self.split.train]
-        constant = constant_boxes(padded_boxes(objects, self.slots), self.runner.seed)
-        guesses = {name: [boxes] * len(self.split.test) for name, boxes in constant.items()}
+        guesses = {name: [boxes] * len(self.split.test) for name, boxes in self._constant_boxes.items()}
         return {name: self.iou(guess) for name, guess in {**guesses, "permuted_boxes": dealt}.items()}
 
     # ------------------------------------------------------------------ what is left behind
@@ -164,6 +177,17 @@ def estimate(values: np.ndarray, groups: Sequence[str]) -> Estimate:
     if isinstance(found, Interval):
         return Estimate(found.estimate, found.low, found.high)
     return Estimate(float(np.mean(values)))
+
+
+Standing = Literal["ahead of", "level with", "behind", "not told apart (too few sources) from"]
+
+
+def standing(scores: np.ndarray, other: np.ndarray, groups: Sequence[str]) -> Standing:
+    """How one arm stands to another on the same samples, more being better: by the paired difference over sources."""
+    found = paired_difference_interval([(scores.tolist(), other.tolist(), list(groups))], higher_is_better=True)
+    if not isinstance(found, Interval):
+        return "not told apart (too few sources) from"
+    return ("ahead of" if found.low > 0 else "behind") if found.excludes_zero else "level with"
 
 
 def name_of(need: str) -> str:

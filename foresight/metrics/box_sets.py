@@ -29,12 +29,29 @@ def matched_iou(found: Sequence[np.ndarray], true: Sequence[np.ndarray]) -> list
     """For each picture [n]: the overlap of each true box with the found one that is matched to it, 0 without any."""
     scores = []
     for mine, theirs in zip(found, true, strict=True):
-        overlap = pairwise_iou(mine, theirs)
-        of, to = linear_sum_assignment(overlap, maximize=True)
+        _, to, overlap = _match(mine, theirs)
         score = np.zeros(len(theirs))
-        score[to] = overlap[of, to]
+        score[to] = overlap
         scores.append(score)
     return scores
+
+
+def matched_boxes(found: Sequence[np.ndarray], true: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """For each picture [n, 4]: the found box that is matched to each true one, NaN without any."""
+    boxes = []
+    for mine, theirs in zip(found, true, strict=True):
+        of, to, _ = _match(mine, theirs)
+        matched = np.full((len(theirs), 4), np.nan)
+        matched[to] = np.asarray(mine, dtype=np.float64).reshape(-1, 4)[of]
+        boxes.append(matched)
+    return boxes
+
+
+def _match(found_N4: np.ndarray, true_M4: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(index of the found, index of the true, overlap) of every pair."""
+    overlap = pairwise_iou(found_N4, true_M4)
+    of, to = linear_sum_assignment(overlap, maximize=True)
+    return of, to, overlap[of, to]
 
 
 def spurious(found: Sequence[np.ndarray], true: Sequence[np.ndarray]) -> np.ndarray:

@@ -85,7 +85,7 @@ def box_overlay(
     columns = min(columns, count)
     rows = -(-count // columns)
     cell = 1.9 if names else 1.4  # what is written over boxes needs room
-    made = figure(max(4.5, cell * columns), (cell + 0.3) * rows + 1.1, title, caption)
+    made = figure(max(4.5, cell * columns), (cell + 0.3 if scores else cell) * rows + 1.1, title, caption)
     sheet = _Sheet.on(made, rows, columns, pitch=1.2 if scores else 1.0, headed=bool(scores))
     for index in range(count):
         at = divmod(index, columns)

@@ -52,6 +52,19 @@ def fit_projection(tokens_train: np.ndarray, width: int) -> Projection:
     return Projection(standardiser, pca.components_.T, float(np.sum(pca.explained_variance_ratio_)))
 
 
+def pca_colours(tokens_train: np.ndarray, tokens_NhwD: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """[N, H, W, 3] in [0, 1] for the eye: train's first three principal axes as red, green and blue.
+
+    Each token is a block of the picture of `size` (H, W), and each axis runs from the 2nd to the 98th percentile of
+    what is shown.
+    """
+    shown = fit_projection(tokens_train, 3).apply(tokens_NhwD)
+    low, high = np.quantile(shown, (0.02, 0.98), axis=(0, 1, 2))
+    colours = np.clip((shown - low) / np.maximum(high - low, 1e-12), 0, 1)
+    rows, columns = (np.arange(pixels) * cells // pixels for pixels, cells in zip(size, shown.shape[1:3], strict=True))
+    return colours[:, rows[:, None], columns]
+
+
 def map_pca(features_ND: np.ndarray) -> np.ndarray:
     """[N, 2] for a picture: the first two principal axes of standardised features."""
     return fit_projection(features_ND, 2).apply(features_ND)

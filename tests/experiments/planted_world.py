@@ -138,7 +138,7 @@ class World:
                 "seed": seed,
                 "split": list(self.sizes),
                 "data": {"planted": self.dataset.manifest.sha256},
-                "models": {role: {"stand_in": stand_ins} for role in ("vlm", "vae")},
+                "models": {role: {"stand_in": stand_ins} for role in ("vlm", "vae", "dino")},
             },
             work={"data_specs": {"planted": self.dataset.manifest.spec.to_json()}, "model_specs": dict(models or {})},
             needs=self.needs,

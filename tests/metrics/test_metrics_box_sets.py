@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from foresight.metrics.box_sets import RELATIONS, matched_iou, pairwise_iou, relation, spurious
+from foresight.metrics.box_sets import RELATIONS, matched_boxes, matched_iou, pairwise_iou, relation, spurious
 from foresight.metrics.spatial import box_iou
 
 LEFT, RIGHT, LOW = np.array([[0.1, 0.1, 0.3, 0.3], [0.6, 0.1, 0.9, 0.3], [0.1, 0.6, 0.3, 0.9]])
@@ -32,6 +32,13 @@ def test_the_best_overlap_in_all_counts_and_not_the_first_best():
     scores = matched_iou([np.stack([wide, LEFT])], [true])[0]
     assert scores[0] == pytest.approx(1)
     assert scores[1] > 0.9
+
+
+def test_each_true_box_gets_the_one_that_is_matched_to_it_or_none():
+    found = matched_boxes([np.stack([LOW, LEFT])], [np.stack([LEFT, RIGHT, LOW])])[0]
+    assert found[[0, 2]] == pytest.approx(np.stack([LEFT, LOW]))
+    assert np.isnan(found[1]).all()
+    assert np.isnan(matched_boxes([np.zeros((0, 4))], [LEFT[None]])[0]).all()
 
 
 def test_a_missing_box_scores_zero_and_a_spurious_one_is_counted():

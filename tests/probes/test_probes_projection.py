@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from foresight.probes.projection import fit_projection, group_tokens, map_pca, map_tsne
+from foresight.probes.projection import fit_projection, group_tokens, map_pca, map_tsne, pca_colours
 
 RNG = np.random.default_rng(0)
 
@@ -31,6 +31,19 @@ def test_planted_directions_are_kept(n):
     standardised = projection.standardiser.apply(planted(5, 4))
     assert np.allclose(projected @ projection.axes.T, standardised, atol=0.2)
     assert np.allclose(projection.axes.T @ projection.axes, np.eye(3), atol=1e-6)
+
+
+def test_colours_are_blocks_of_the_picture_and_differ_where_tokens_do():
+    tokens = np.zeros((3, 4, 6, 50))
+    tokens[:, :2] = planted(3, 4)[:, :2]
+    colours = pca_colours(planted(20, 0), tokens, (40, 90))
+    assert colours.shape == (3, 40, 90, 3)
+    assert colours.min() >= 0
+    assert colours.max() <= 1
+    cells = colours.reshape(3, 4, 10, 6, 15, 3)
+    assert np.ptp(cells, axis=(2, 4)).max() == 0, "one colour a token"
+    assert np.ptp(cells[:, 2:], axis=(1, 3)).max() < 1e-6, "equal tokens have equal colours"
+    assert np.ptp(cells[:, :2], axis=(1, 3)).max() > 0.5
 
 
 def test_each_width_comes_out_alike():

@@ -74,7 +74,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         thresholds={"enough": ENOUGH},
     )
     runner.results.save_artifact("decay.png", drawn)
-    counts = np.concatenate([np.full(len(boxes), len(boxes)) for boxes in reading.boxes["test"]])
+    counts = reading.objects_beside
     kinds = np.unique(counts)
     drawn = heat_map(
         np.array([[scores[counts == kind].mean() for kind in kinds] for scores in iou.values()]),

@@ -17,7 +17,7 @@ POINTS = {
     "X3": "behind the merger, which joins 2 x 2 tokens into one: what the language model is given",
     "X4": "inside the language model, at one of its layers (X4.last: the last), tokens of the picture only",
     "X6": "the video model's own code of a picture (its latents), from which its decoder paints",
-    "X7": "the patch tokens of DINOv2, another vision model, as a control",
+    "X7": "the patch tokens of DINOv2, another vision model, one for each patch of the picture",
 }
 WORDS = "An extraction point is a place where numbers are taken out of a model:"
 TERMS: tuple[tuple[str, str, str], ...] = (
@@ -57,6 +57,7 @@ TERMS: tuple[tuple[str, str, str], ...] = (
     ("Gram distance", r"gram.distance", "How different textures are; 0 is equal."),
     ("IRS", r"\birs\b|information.retention", "Information retention: 0.4 of IoU / 0.85, 0.3 of (1 - LPIPS) / 0.7 and "
      "0.3 of edge F1 / 0.8, from one point."),
+    ("go, no go", r"\bno go\b|\bgo:", "Whether a level fixed in advance is reached, ahead of what needs no features."),
     ("silhouette", r"silhouette", "Whether a picture lies nearer to its own kind than to the next: 1 clearly, 0 not."),
     ("nearest neighbours, kNN", r"knn|nearest neigh", "Whether the nearest other pictures are of the same kind."),
     ("R2", r"\br2\b|r²", "The share of the variance that is predicted: 1 all, 0 no more than the mean."),
