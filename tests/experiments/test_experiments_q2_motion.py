@@ -79,6 +79,7 @@ class Clips:
                 "seed": seed,
                 "split": [0.6, 0.15, 0.25],
                 "data": {"clips": self.dataset.manifest.sha256},
+                "features": needs,
                 "models": {"vlm": {"stand_in": True}},
             },
             work={"data_specs": {"clips": self.dataset.manifest.spec.to_json()}},
