@@ -138,6 +138,7 @@ class World:
                 "seed": seed,
                 "split": list(self.sizes),
                 "data": {"planted": self.dataset.manifest.sha256},
+                "features": self.needs,
                 "models": {role: {"stand_in": stand_ins} for role in ("vlm", "vae", "dino")},
             },
             work={"data_specs": {"planted": self.dataset.manifest.spec.to_json()}, "model_specs": dict(models or {})},
