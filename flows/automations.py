@@ -9,6 +9,7 @@ Installing is idempotent: an automation of the same name is replaced.
 from __future__ import annotations
 
 import argparse
+import sys
 from datetime import timedelta
 from typing import Any
 
@@ -17,9 +18,12 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import Posture
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
 from flows import heartbeat
+from flows.server import require_answer
+from foresight.errors import UserError
 from tasks.news import FLIPPED, NIGHTLY, NIGHTLY_FAILED
 
 ZOMBIES = "foresight: mark flow runs whose heartbeats stopped"
@@ -54,7 +58,12 @@ def notifications(block: str) -> list[Automation]:
     was killed and so could say nothing."""
     kind, _, name = block.partition("/")
     with get_client(sync_client=True) as client:
-        document = client.read_block_document_by_name(name, kind).id
+        try:
+            document = client.read_block_document_by_name(name, kind).id
+        except ObjectNotFound as error:
+            raise UserError(
+                f"The server has no block '{block}'. Make it in the UI (Blocks); `prefect block ls` lists them."
+            ) from error
     said = SendNotification(
         block_document_id=document, subject="Foresight: {{ event.payload.title }}", body="{{ event.payload.text }}"
     )
@@ -93,7 +102,12 @@ def main() -> None:
     parser.add_argument("--notify", metavar="TYPE/NAME", help="a notification block, e.g. slack-webhook/team")
     block = parser.parse_args().notify
     heartbeat_s = get_current_settings().flows.heartbeat_frequency or 180
-    install([zombies(heartbeat_s), *(notifications(block) if block else [])])
+    try:
+        require_answer()
+        install([zombies(heartbeat_s), *(notifications(block) if block else [])])
+    except UserError as error:
+        print(f"foresight: {error}", file=sys.stderr)
+        sys.exit(2)
     print(f"installed: {ZOMBIES} ({BEATS} x {heartbeat_s} s)" + (f"; notifications through {block}" if block else ""))
 
 

@@ -22,6 +22,7 @@ from prefect.settings import get_current_settings
 from prefect.workers.process import ProcessWorker
 
 from flows import automations, forms
+from flows.server import require_answer
 from foresight.errors import UserError
 
 POOL = "foresight"
@@ -119,6 +120,7 @@ def _prefect_deploy(file: Path) -> None:
 
 def main() -> None:
     try:
+        require_answer()
         print(deploy())
     except UserError as error:
         print(f"foresight: {error}", file=sys.stderr)

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from flows.outcome import Outcome
-from flows.server import prefect_api
+from flows.server import prefect_api, require_answer
 from foresight import collector
 from foresight.home import Home
 
@@ -32,6 +32,8 @@ def launch(name: str, parameters: dict[str, Any], home: Home) -> Any:
             module = importlib.import_module(f"flows.{name}")
         if server is not None:
             server.wait()
+        else:
+            require_answer()
         for line in zombies.mark_dead(home):
             print(line, file=sys.stderr)
         try:

@@ -9,6 +9,7 @@ a pipe that only the run holds open.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -61,6 +62,28 @@ def configured_api_url() -> str | None:
         raise UserError(f"{profiles} is no valid TOML ({error}). Mend or remove it, then run again.") from error
     active = os.environ.get("PREFECT_PROFILE", content.get("active", ""))
     return content.get("profiles", {}).get(active, {}).get("PREFECT_API_URL")
+
+
+def require_answer() -> None:
+    """Raises `UserError` unless the user has chosen a server and it answers as one that this Prefect can talk to."""
+    import httpx
+    from prefect.client.orchestration import get_client
+
+    url = configured_api_url()
+    if url is None:
+        raise UserError(
+            "No Prefect server is chosen. `export PREFECT_API_URL=http://SERVER:4200/api` names one; `make up` brings "
+            "one, with every deployment."
+        )
+    try:
+        with get_client(sync_client=True) as client:
+            client.raise_for_api_version_mismatch_once()  # which a flow would ask first, and end with a traceback
+    except (RuntimeError, httpx.HTTPError) as error:
+        why = re.sub(r" - For more information.*", "", str(error.__cause__ or error), flags=re.DOTALL)
+        raise UserError(
+            f"The Prefect server {url} cannot be used ({why}). Start it, correct PREFECT_API_URL (an address ends in "
+            "/api), or unset it: then `foresight run` brings a server of its own."
+        ) from error
 
 
 class OwnServer:

@@ -106,6 +106,13 @@ def _say(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
 
 
+def _runs_at_once() -> int:
+    given = os.environ.get("FORESIGHT_UP_RUNS") or "2"
+    if not given.isdecimal() or int(given) < 1:
+        raise UserError(f"FORESIGHT_UP_RUNS says how many flow runs work at once: a number from 1 on, not '{given}'.")
+    return int(given)
+
+
 def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
@@ -114,8 +121,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, _interrupt)  # a shell that starts it with `&` has it ignored
     try:
-        limit = int(os.environ.get("FORESIGHT_UP_RUNS", "2"))
-        up(Home.from_environment(), limit=limit)
+        up(Home.from_environment(), limit=_runs_at_once())
     except KeyboardInterrupt:
         sys.exit(130)
     except UserError as error:

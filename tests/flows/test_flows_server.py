@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.server import OwnServer
+from flows.server import OwnServer, require_answer
 from foresight.errors import UserError
 from foresight.home import Home
 
@@ -35,3 +41,67 @@ def test_a_full_disk_is_what_a_server_that_dies_on_one_is_said_to_lack(tmp_path:
 
 def test_the_ui_that_opens_is_the_one_whose_pages_ask_no_other_host(api_url: str):
     assert httpx.get(api_url.removesuffix("api") + "ui-settings").json()["default_ui"] == "v1"
+
+
+class Other(BaseHTTPRequestHandler):
+    """Something else than the server that is wanted."""
+
+    status, said = 200, b""
+
+    def do_GET(self) -> None:
+        self.send_response(self.status)
+        self.end_headers()
+        self.wfile.write(self.said)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def other() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/api"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "said"),
+    [
+        (404, b"{}", "404 Not Found"),
+        (401, b"{}", "401 Unauthorized"),
+        (200, b'"4.0.0"', "Major versions must match"),
+    ],
+)
+def test_what_is_no_server_for_this_prefect_is_refused(
+    other: str, monkeypatch: pytest.MonkeyPatch, status: int, answer: bytes, said: str
+):
+    monkeypatch.setattr(Other, "status", status)
+    monkeypatch.setattr(Other, "said", answer)
+    monkeypatch.setenv("PREFECT_API_URL", other)
+    with temporary_settings({PREFECT_API_URL: other}), pytest.raises(UserError) as refused:
+        require_answer()
+    assert said in str(refused.value)
+    assert f"server {other} cannot be used" in str(refused.value)
+
+
+@pytest.mark.parametrize("command", ["foresight run c1 --stub-mode", "flows.deploy", "flows.automations"])
+def test_a_server_that_is_not_there_is_one_sentence_and_exit_2(tmp_path: Path, command: str):
+    environment = {**os.environ, "PREFECT_API_URL": "http://127.0.0.1:9/api", "FORESIGHT_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-m", *command.split()], env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("foresight: The Prefect server http://127.0.0.1:9/api cannot be used ([Errno 111]")
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_server_nothing_is_deployed_to_one_that_would_be_gone_at_once(tmp_path: Path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.deploy"],
+        env={**environment, "PREFECT_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "No Prefect server is chosen" in done.stderr
