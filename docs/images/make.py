@@ -1,15 +1,18 @@
-"""Makes the README's pictures from the results in FORESIGHT_HOME: `python docs/images/make.py` after `make run`."""
+"""Makes the README's pictures and the report's from the results in FORESIGHT_HOME: `python docs/images/make.py` after
+`make run`. The report's needs chromium."""
 
 import io
-import shutil
+import tempfile
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
+from small import photographs, shoot
 
 from foresight.home import Home
 from foresight.plan.loader import load_plan
 from foresight.results import gates, table, view
+from foresight.results.report import facts, page
 
 HERE = Path(__file__).parent
 home, plan = Home.from_environment(), load_plan(None)
@@ -30,4 +33,8 @@ assert gate is not None
 console.print(table.gate_line(gate))
 console.save_svg(str(HERE / "result.svg"), title="foresight program")
 grid = home.results / "c1-vlm-latent-sufficiency" / "artifacts" / "e1_5" / "reconstruction_grid.png"
-shutil.copyfile(grid, HERE / "reconstruction.png")
+photographs(grid, HERE / "reconstruction.jpg")
+with tempfile.TemporaryDirectory() as scratch:
+    report = Path(scratch) / "q2.html"
+    page.write(page.render(facts.experiment(home, "q2", plan), report, moving=gates.MOVING_PROFILE, origin=""), report)
+    shoot(report.as_uri(), HERE / "report.png", 1700, width=900)

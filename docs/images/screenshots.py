@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,12 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from PIL import Image
+from small import shoot
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[1]
-WIDTH = 1280
-KEPT_WIDTH = 900  # px in the docs
 RUN_TIMEOUT_S = 1200
 sys.path.insert(0, str(CHECKOUT / "tests"))
 
@@ -76,21 +73,7 @@ class Prefect:
         return next(one["id"] for one in found if one["key"] == key)
 
     def shoot(self, name: str, path: str, height: int) -> None:
-        target = HERE / f"{name}.png"
-        with tempfile.TemporaryDirectory() as profile:
-            command = [
-                "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-                "--run-all-compositor-stages-before-draw",  # or a page that fades in is taken half faded
-                f"--user-data-dir={profile}", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-                f"--window-size={WIDTH},{height}", "--virtual-time-budget=60000", f"--screenshot={target}",
-                f"{self._ui}{path}",
-            ]  # fmt: skip
-            subprocess.run(command, check=True, capture_output=True, timeout=120)
-        with Image.open(target) as opened:
-            picture = opened.convert("RGB")
-        picture.thumbnail((KEPT_WIDTH, 10 * KEPT_WIDTH), Image.Resampling.LANCZOS)
-        picture.quantize(256).save(target, optimize=True)
-        print(f"{target.relative_to(CHECKOUT)}  {picture.size}  {target.stat().st_size / 1e3:.0f} kB", flush=True)
+        shoot(f"{self._ui}{path}", HERE / f"{name}.png", height)
 
 
 def pictures_of_c1(prefect: Prefect) -> None:
@@ -115,8 +98,6 @@ def pictures_of_the_toy(prefect: Prefect, toy: Toy) -> None:
 
 
 def main() -> None:
-    if shutil.which("chromium") is None:
-        sys.exit("chromium is needed: sudo apt-get install chromium")
     with tempfile.TemporaryDirectory() as scratch:
         home = Home(Path(scratch) / "home")
         toy = Toy.make(Path(scratch) / "toy", home)
