@@ -10,7 +10,7 @@ from foresight.results import caveats, points, rehearsal
 from foresight.results.comparison import Side
 from foresight.results.findings import number
 from foresight.results.gates import GateState
-from foresight.results.pictures import data_uri
+from foresight.results.pictures import CURVE, data_uri
 from foresight.results.table import BETTER, VERDICTS
 
 
@@ -98,6 +98,7 @@ def findings(document: Mapping[str, Any], folder: Path, pictures_each: int = 2) 
         lines += [f"## {sub_id} {entry['title']}", "", entry["finding"] or entry.get("error") or entry["status"], ""]
         lines += [f"*Note: {note}*\n" for note in entry["notes"]]
         names = [name for name in entry["artifacts"] if name.endswith(".png") and "/seed-" not in name]
+        names.sort(key=lambda name: CURVE in name)
         for name in names[:pictures_each]:
             address = data_uri(folder / name)
             if address is not None:

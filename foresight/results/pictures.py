@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 WIDTH_PX = 640
+CURVE = "learning_curve"  # in a picture's name: how a probe was trained is looked at after what it does
 MOST_BYTES = 120_000
 
 

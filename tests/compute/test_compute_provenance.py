@@ -53,6 +53,7 @@ def test_where_git_is_too_slow_the_commit_is_still_known(git, tmp_path, monkeypa
         ("https://github.com/someone/foresight.git", "https://github.com/someone/foresight"),
         ("git@github.com:someone/foresight.git", None),
         ("https://someone:token@github.com/someone/foresight", None),
+        ("https://token@github.com/someone/foresight", None),
         ("https://git.company.internal/foresight", None),
         ("https://10.0.0.7/foresight", None),
         ("https://nas/foresight", None),

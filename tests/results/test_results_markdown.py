@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 from PIL import Image
-from results_builders import experiment, finished_run, good, plan, record, samples
+from results_builders import begin, complete, experiment, finished_run, good, plan, record, samples, store
 
 from foresight.home import Home
 from foresight.plan.schema import Gate
@@ -103,3 +103,14 @@ def test_both_verdicts_of_a_gate_that_was_opened_stay_visible(tmp_path):
     page = markdown.gates([gates.evaluate(home, programme, "gate_1")])
     assert "**pending**" in page
     assert "opened by Ada" in page
+
+
+def test_a_page_of_findings_shows_what_a_probe_does_before_how_it_was_trained(tmp_path):
+    home = Home(tmp_path)
+    one = record("e1_5", 0, samples("lpips", 0.2, baseline=0.5))
+    drawn = picture(tmp_path / "drawn.png", (60, 40)).read_bytes()
+    run = begin(home, "run-a")
+    complete(home, run, store(home, one, {"learning_curve_global.png": drawn, "grid.png": drawn, "more.png": drawn}))
+    path = view.rebuild(home, run.experiment.id)
+    page = markdown.findings(view.read(home, run.experiment.id), path.parent)
+    assert re.findall(r"!\[([^]]+)]", page) == ["grid", "more"]

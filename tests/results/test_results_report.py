@@ -404,7 +404,7 @@ def test_where_a_score_is_lost_along_the_points_is_at_the_top_with_an_interval(h
     ]  # fmt: skip
     assert along.where(found.steps) == [
         "X2 \u2192 X3, the merger: lpips (e1_5) loses.",
-        "X3 \u2192 X4.last, language model: no score moves beyond its interval.",
+        "X3 \u2192 X4.last, language model: lpips (e1_5) does not move beyond its interval.",
     ]
     text = Page(html(home)).text
     assert text.index("lpips (e1_5) loses.") < text.index("What the words stand for")
@@ -427,8 +427,8 @@ def test_how_a_score_was_read_is_said_where_it_matters():
         step("f1", "", "no change seen"),
     ]
     assert along.where(apart) == [
-        "X2 \u2192 X3, the merger: iou as they are (e1) loses; iou at one width (e1) gains; another stays within its "
-        "interval."
+        "X2 \u2192 X3, the merger: iou as they are (e1) loses; iou at one width (e1) gains; f1 (e1) does not "
+        "move beyond its interval."
     ]
 
 

@@ -18,6 +18,12 @@ from foresight.results.report.numbers import listed
 
 RESAMPLES = 999  # of a difference that decides nothing; a verdict has ten times as many
 
+MOVES = (
+    (("lost",), "loses", "lose"),
+    (("gained",), "gains", "gain"),
+    (("no change seen", ""), "does not move beyond its interval", "do not move beyond their intervals"),
+)
+
 
 @dataclass(frozen=True)
 class Step:
@@ -75,15 +81,10 @@ def where(steps: Iterable[Step]) -> list[str]:
         by_name.setdefault(between(step), []).append(step)
     for name, of in by_name.items():
         said = []
-        for word, verb in (("lost", "loses"), ("gained", "gains")):
-            those = [step for step in of if step.word == word]
+        for words, one, several in MOVES:
+            those = [step for step in of if step.word in words]
             if those:
-                said.append(f"{_names(those, of)} {verb if len(those) == 1 else verb.removesuffix('s')}")
-        rest = sum(step.word in ("", "no change seen") for step in of)
-        if rest == len(of):
-            said.append("no score moves beyond its interval")
-        elif rest:
-            said.append("another stays within its interval" if rest == 1 else f"{rest} others stay within theirs")
+                said.append(f"{_names(those, of)} {one if len(those) == 1 else several}")
         lines.append(f"{name}: {'; '.join(said)}.")
     return lines
 

@@ -19,6 +19,7 @@ from foresight.results import caveats, document, published, runs
 from foresight.results.assessment import mean
 from foresight.results.gates import GateState
 from foresight.results.gates import evaluate as evaluate_gate
+from foresight.results.pictures import CURVE
 from foresight.results.record import Record, Samples
 from foresight.results.report.along import RESAMPLES, Step, steps_of
 from foresight.results.report.origin import Cost, Source, cost_of, source_of
@@ -26,7 +27,6 @@ from foresight.results.runs import Run
 from foresight.results.verify import Problem, record_problems
 
 PICTURES = (".png", ".jpg", ".jpeg")
-CURVE = "learning_curve"  # how a probe was trained is looked at after what it does
 
 
 @dataclass(frozen=True)
