@@ -408,7 +408,7 @@ def test_where_a_score_is_lost_along_the_points_is_at_the_top_with_an_interval(h
     ]
     text = Page(html(home)).text
     assert text.index("lpips (e1_5) loses.") < text.index("What the words stand for")
-    assert "X2 \u2192 X3, the merger lpips \u2193 e1_5 0.200 0.500 lost (\u22120.30" in text
+    assert "X2 \u2192 X3 , the merger lpips \u2193 e1_5 0.200 \u2192 0.500 lost (\u22120.30" in text
     written = page.render(found, Path("x.md"), moving="real", origin="").text
     assert "| X2 \u2192 X3, the merger | lpips (e1_5) | 0.200 | 0.500 | lost (" in written
 

@@ -69,8 +69,12 @@ def _gain(records: list[Record], before: str, after: str, *, higher: bool) -> Es
 
 def between(step: Step) -> str:
     """`X2 → X3, the merger`."""
-    name = points.step_name(step.before, step.after)
-    return f"{step.before} \u2192 {step.after}" + (f", {name}" if name else "")
+    return f"{step.before} \u2192 {step.after}" + (f", {name(step)}" if name(step) else "")
+
+
+def name(step: Step) -> str:
+    """`the merger`; empty where there is no word for it."""
+    return points.step_name(step.before, step.after)
 
 
 def where(steps: Iterable[Step]) -> list[str]:
@@ -79,13 +83,13 @@ def where(steps: Iterable[Step]) -> list[str]:
     by_name: dict[str, list[Step]] = {}
     for step in steps:
         by_name.setdefault(between(step), []).append(step)
-    for name, of in by_name.items():
+    for between_points, of in by_name.items():
         said = []
         for words, one, several in MOVES:
             those = [step for step in of if step.word in words]
             if those:
                 said.append(f"{_names(those, of)} {one if len(those) == 1 else several}")
-        lines.append(f"{name}: {'; '.join(said)}.")
+        lines.append(f"{between_points}: {'; '.join(said)}.")
     return lines
 
 
