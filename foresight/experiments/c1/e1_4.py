@@ -10,34 +10,28 @@ boxes dealt out anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from skimage.util import img_as_float32
 
+from foresight.experiments.one_box import OneBox, View
 from foresight.metrics.spatial import box_iou, centre_error, relative_size_error
 from foresight.plots.charts import iou_histogram, learning_curve
 from foresight.plots.pictures import box_overlay
-from foresight.probes.boxes import BoxProbe, best_constant_box, fit_box_probe, mean_box
 from foresight.probes.training import note_untrained
 
 if TYPE_CHECKING:
     from foresight.runner import ExperimentRunner
 
-View = Literal["tokens", "pooled"]
-Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
 DESIGNATED: tuple[str, View] = ("vlm:X3", "tokens")
-PUBLISHED = {"epochs": 100, "lr": 1e-3, "batch_size": 32}  # training of the pooled head
-DEALS, DEAL_PATIENCE = 3, 5  # heads on dealt-out boxes: one alone varies by .07 IoU; none has anything to wait for
 EXCELLENT, GOOD = 0.75, 0.60
 
 
 def run(runner: ExperimentRunner) -> dict[str, Any]:
     dataset, split = runner.dataset(), runner.split()
-    boxes = dataset.labels("box").astype(np.float32)
-    true = boxes[split.test]
+    one = OneBox(runner)
+    true = one.true
     groups = [dataset.groups[index] for index in split.test]
 
     # Heads: every point by its tokens, and pooled
@@ -46,29 +40,21 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     probes, predicted = {}, {}
     for done, (need, view) in enumerate(arms):
         runner.progress(done / (len(arms) + 2), f"{view} head on {need}")
-        probes[need, view] = _fit(runner, f"{view}_{_name(need)}", need, view, boxes)
+        probes[need, view] = one.fit(f"{view}_{_name(need)}", need, view)
         predicted[need, view] = probes[need, view].predict(runner.features(need)[split.test])
 
     # Baselines: boxes that look at nothing, and the designated head where there is nothing to learn
     runner.progress(len(arms) / (len(arms) + 2), "the designated head on boxes dealt out anew")
-    train = boxes[split.train]
-    guesses = {
-        "mean_box": [mean_box(train)],
-        "best_box": [best_constant_box(train)],
-        "permuted_boxes": _fits_to_nothing(runner, boxes),
-    }
-
-    def beside(score: Score) -> dict[str, np.ndarray]:
-        return {name: np.mean([score(_all(guess, true), true) for guess in of], axis=0) for name, of in guesses.items()}
+    guesses = one.guesses(DESIGNATED[0])
 
     # Scores
-    iou, baselines = {arm: box_iou(found, true) for arm, found in predicted.items()}, beside(box_iou)
+    iou, baselines = {arm: box_iou(found, true) for arm, found in predicted.items()}, one.beside(guesses, box_iou)
     for (need, view), scores in iou.items():
         name = "spatial_iou" if (need, view) == DESIGNATED else f"spatial_iou_{_name(need)}_{view}"
         runner.log_samples(name, scores, groups=groups, baselines=baselines, higher_is_better=True)
     for name, error in (("centre_error", centre_error), ("size_error", relative_size_error)):
         scores = error(predicted[DESIGNATED], true)
-        runner.log_samples(name, scores, groups=groups, baselines=beside(error), higher_is_better=False)
+        runner.log_samples(name, scores, groups=groups, baselines=one.beside(guesses, error), higher_is_better=False)
     if runner.is_stand_in("vlm"):
         runner.note("X4 comes from a stand-in whose language model is random: its boxes say nothing of Qwen2.5-VL's.")
 
@@ -80,7 +66,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     drawn = box_overlay(
         img_as_float32(dataset.images[split.test[:18]]),
         true,
-        {designated: predicted[DESIGNATED], "mean box": _all(mean_box(train), true)},
+        {designated: predicted[DESIGNATED], "mean box": one.all(guesses["mean_box"][0])},
         title="Boxes read from X3 tokens",
         caption=shown,
         scores={designated: iou[DESIGNATED], "mean box": baselines["mean_box"]},
@@ -130,39 +116,6 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
             "iou_over_75": np.mean(iou[DESIGNATED] > 0.75),
         },
     }
-
-
-def _fit(runner: ExperimentRunner, name: str, need: str, view: View, boxes: np.ndarray, **settings: Any) -> BoxProbe:
-    split, features = runner.split(), runner.features(need)
-    return fit_box_probe(
-        features[split.train],
-        boxes[split.train],
-        features[split.val],
-        boxes[split.val],
-        seed=runner.seed,
-        view=view,
-        device=runner.device,
-        watch=runner.loss_curve(name),
-        **{**(PUBLISHED if view == "pooled" else runner.config.get("head", {})), **settings},
-    )
-
-
-def _fits_to_nothing(runner: ExperimentRunner, boxes: np.ndarray) -> list[np.ndarray]:
-    """Test boxes [N, 4] by the designated head, trained on boxes that were dealt out anew within each part."""
-    split, rng = runner.split(), runner.rng
-    test = runner.features(DESIGNATED[0])[split.test]
-    predicted = []
-    for deal in range(DEALS):
-        dealt = boxes.copy()
-        for part in (split.train, split.val):
-            dealt[part] = boxes[rng.permutation(part)]
-        predicted.append(_fit(runner, f"permuted_{deal}", *DESIGNATED, dealt, patience=DEAL_PATIENCE).predict(test))
-    return predicted
-
-
-def _all(guess: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """[N, 4]: a guess for each picture, or one [4] for all."""
-    return np.broadcast_to(guess, true.shape)
 
 
 def _name(need: str) -> str:
