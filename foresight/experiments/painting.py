@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from skimage.util import img_as_float32
 
+from foresight.metrics.detail import edge_f1, edges
 from foresight.metrics.reconstruction import Originals, log_scores
 from foresight.metrics.spatial import crop_to_boxes
 from foresight.probes.latents import LatentProbe, fit_latent_probe
@@ -83,7 +84,7 @@ class Painting:
         The region "" is the whole picture, which decides; "_foreground" is reported where it is known.
         """
         regions = {"": {name: self.originals.scores(np.clip(images, 0, 1)) for name, images in painted.items()}}
-        if all("box" in item.labels for item in self.dataset.manifest.items):
+        if self.knows_boxes:
             regions["_foreground"] = self._foreground(painted)
         else:
             self.runner.note("The foreground was not scored: these data do not say where it is.")
@@ -96,6 +97,44 @@ class Painting:
                 "The decoder is a stand-in: what it can paint bounds every score here, and the oracle shows the bound."
             )
         return regions
+
+    def log_edges(self, painted: Mapping[str, np.ndarray]) -> Scores:
+        """Hand over `edge_f1` of ours and of the oracle, of the pictures that have edges; [N] by arm, NaN without any.
+
+        Beside the baselines stands a picture of train chosen at random, whose edges are somewhere near any other's.
+        """
+        train = self.split.train
+        chosen = train[self.runner.rng.integers(len(train), size=len(self.images))]
+        beside = {name: painted[name] for name in BASELINES}
+        beside["random_picture"] = img_as_float32(self.dataset.images[chosen])
+        scores = {
+            name: edge_f1(edges(np.clip(images, 0, 1)), self._edges)
+            for name, images in {"ours": painted["ours"], "oracle": painted["oracle"], **beside}.items()
+        }
+        kept = self.has_edges
+        if not kept.all():
+            self.runner.note(f"{int((~kept).sum())} held-out pictures have no edges, so no score of them.")
+        if kept.any():
+            groups = [group for group, there in zip(self.groups, kept, strict=True) if there]
+            baselines = {name: scores[name][kept] for name in beside}
+            for arm, metric in (("ours", "edge_f1"), ("oracle", "edge_f1_oracle")):
+                of = scores[arm][kept]
+                self.runner.log_samples(metric, of, groups=groups, baselines=baselines, higher_is_better=True)
+        return scores
+
+    @cached_property
+    def knows_boxes(self) -> bool:
+        """Whether each picture has one object whose box is known."""
+        return all("box" in item.labels for item in self.dataset.manifest.items)
+
+    @cached_property
+    def has_edges(self) -> np.ndarray:
+        """[N]: where there are none an edge score does not exist."""
+        return np.array([one.any() for one in self._edges])
+
+    @cached_property
+    def _edges(self) -> np.ndarray:
+        return edges(self.images)
 
     @cached_property
     def originals(self) -> Originals:

@@ -166,6 +166,17 @@ class LatentProbe:
             z = z + self.linear.predict(x)
         return (z * self.scale + self.mean).astype(np.float32)
 
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All that `predict` rests on, by name, for a checkpoint."""
+        kept = {"mean": self.mean, "scale": self.scale}
+        kept |= {"standardiser.mean": self.standardiser.mean, "standardiser.scale": self.standardiser.scale}
+        for (row, column), ridge in self.linear.ridges.items() if self.linear else ():
+            at = f"linear.{row}.{column}"
+            kept |= {f"{at}.mean": ridge.standardiser.mean, f"{at}.scale": ridge.standardiser.scale}
+            kept |= {f"{at}.weights": ridge.weights, f"{at}.intercept": ridge.intercept}
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(of, dtype=np.float32)) for name, of in kept.items()}
+        return tensors | {f"adapter.{name}": of.contiguous() for name, of in self.adapter.state_dict().items()}
+
     @property
     def parameters(self) -> int:
         return parameter_count(self.adapter) + (self.linear.parameters if self.linear else 0)

@@ -7,7 +7,7 @@ extraction through the planner and `run_call`. Only this is changed, and it is w
   widths that no other profile has (`build_weights`, by role);
 - pictures and clips are stretched to twice their width, so no grid is square;
 - data sets have at most `items` items and splits in counts shrink in proportion; nothing trains over `EPOCHS` epochs,
-  and a detection transformer is `HIDDEN` wide;
+  and a detection transformer is `HIDDEN` wide, as an adapter is;
 - where `side` is given, no picture is higher;
 - raw data sets are small folders in the true layout (`raw_folders.py`).
 """
@@ -146,10 +146,12 @@ def _shrunk_plan(profile: str, folder: Path, items: int, side: int | None) -> Pa
 def _lighter(parameters: Any) -> Any:
     if not isinstance(parameters, dict):
         return parameters
-    narrow = {"hidden": HIDDEN} if parameters.get("kind") == "transformer" else {}
-    return narrow | {
-        key: min(value, EPOCHS) if key == "epochs" else _lighter(value) for key, value in parameters.items()
-    }
+    lighter = {key: min(value, EPOCHS) if key == "epochs" else _lighter(value) for key, value in parameters.items()}
+    if parameters.get("kind") == "transformer":
+        lighter["hidden"] = HIDDEN
+    if "depth" in parameters:
+        lighter["width"] = HIDDEN
+    return lighter
 
 
 def _twice_as_wide(write: Callable[..., Any]) -> Callable[..., Any]:

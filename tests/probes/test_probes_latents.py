@@ -151,3 +151,21 @@ def test_resampling_keeps_a_plane_and_an_equal_grid():
     finer = resample(plane, (16, 12))
     assert finer.shape == (2, 16, 12, 1)
     assert np.allclose(np.diff(finer[0, 1:-1, 0, 0]), 1 / 14, atol=1e-5)
+
+
+@pytest.mark.parametrize("linear", [True, False])
+def test_a_checkpoint_holds_all_that_a_prediction_rests_on(linear):
+    x, z = tokens(TRAIN), latents(TRAIN)
+    probe = fit_latent_probe(x, z, tokens(VAL), latents(VAL), seed=0, epochs=1, width=16, linear=linear)
+    kept = probe.tensors()
+    adapter = CrossAttentionAdapter(x.shape[1:], z.shape[1:], width=16)
+    adapter.load_state_dict({name.removeprefix("adapter."): of for name, of in kept.items() if "adapter." in name})
+    x_test = torch.from_numpy(tokens(TEST))
+    x_test = (x_test - kept["standardiser.mean"]) / kept["standardiser.scale"]
+    with torch.no_grad():
+        made = adapter.eval()(x_test)
+    if linear:  # the first cell lies within the first token
+        at = {name: kept[f"linear.0.0.{name}"] for name in ("mean", "scale", "weights", "intercept")}
+        made[:, 0, 0] += (x_test[:, 0, 0] - at["mean"]) / at["scale"] @ at["weights"] + at["intercept"]
+    expected = probe.predict(tokens(TEST))[:, 0, 0]
+    assert np.allclose((made * kept["scale"] + kept["mean"])[:, 0, 0].numpy(), expected, atol=1e-3)
