@@ -15,6 +15,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from foresight.compute import ledger
+from foresight.compute.request import Job
 from foresight.home import Home
 
 MESSAGE = "cancelled; what was finished is kept"
@@ -29,6 +30,11 @@ def is_wanted() -> bool:
         get_run_logger().debug(f"the Prefect server does not answer: {error}")
         return False
     return state is not None and (state.is_cancelling() or state.is_cancelled())
+
+
+def left_undone(job: Job) -> str:
+    """What to tell at the end of a run that was cancelled in the middle."""
+    return f"{MESSAGE}; `{job.request.command()}` goes on from there."
 
 
 def tell(home: Home, run_id: str) -> None:

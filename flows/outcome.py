@@ -13,7 +13,7 @@ class Outcome:
     run_id: str
     documents: dict[str, dict[str, Any]]  # results.yaml of this run, by experiment id
     failed: tuple[str, ...]  # labels of calls that failed
-    stopped: str = ""  # what to tell if the budget stopped it in the middle
+    stopped: str = ""  # what to tell if a person or the budget stopped it in the middle
 
     def plus(self, other: Outcome) -> Outcome:
         documents = {**self.documents, **other.documents}

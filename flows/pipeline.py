@@ -99,7 +99,7 @@ def _run_job(job: Job, home: Home, run_id: str, beside: mirror.Mirror) -> Outcom
         wait([stub.submit(s.experiment.short, sub.id) for s in job.selections for sub in s.sub_experiments])
     else:
         failed, stopped = _measure(job, home, run_id, tracker, beside)
-    cancelled = failed and ledger.cancel_requested(home, run_id)
+    cancelled = (failed or stopped) and ledger.cancel_requested(home, run_id)
     tracker.finish("cancelled" if cancelled else "failed" if failed or stopped else "completed")
     documents = tracker.documents()
     wait([assess.submit(s.experiment.short, documents[s.experiment.id], run_id, home) for s in job.selections])
@@ -126,6 +126,8 @@ def _measure(job: Job, home: Home, run_id: str, tracker: Tracker, beside: mirror
         budget.begin(job, backend, home, run_id)
         try:
             failed = tuple(_run_calls(plan, backend, run_id, home, tracker))
+            if failed and ledger.cancel_requested(home, run_id):
+                return (), cancellation.left_undone(job)
             return failed, budget.stopped(job, plan, home, run_id)
         except BaseException:  # Ctrl-C or a cancel: the run says so, then it goes on upwards
             tracker.finish("cancelled" if ledger.cancel_requested(home, run_id) else "failed")
@@ -203,9 +205,10 @@ def _run_calls(plan: StepPlan, backend: Backend, run_id: str, home: Home, tracke
     """Submit every call, each waiting for those that make what it needs. Returns the labels of what failed."""
     if plan.smoke:
         failures = _follow([_submit(Call((plan.smoke,)), [], backend, run_id, home)], backend, run_id, home, tracker)
-        if purse.refusal(home, run_id):
+        cancelled = bool(failures) and ledger.cancel_requested(home, run_id)
+        if cancelled or purse.refusal(home, run_id):
             for step in plan.seeded.values():
-                tracker.step_not_started(step, "not started: the budget did not allow it")
+                tracker.step_not_started(step, "cancelled" if cancelled else "not started: the budget did not allow it")
             return list(failures)
         if failures:
             get_run_logger().error("the smoke test failed, so nothing else is run")
@@ -256,6 +259,12 @@ def _follow(
                     for step in call.steps:
                         if tracker is not None:
                             tracker.step_not_started(step, "not started: the budget did not allow it")
+                    continue
+                if getattr(error, "cause", "") == "cancelled" and ledger.cancel_requested(home, run_id):
+                    failures[call.label] = str(error)  # of the run, by a person; the step may be as good as ever
+                    for step in call.steps:
+                        if tracker is not None:
+                            tracker.step_not_started(step, "cancelled")
                     continue
                 if error is not None:
                     failures[call.label] = str(error)

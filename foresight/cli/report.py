@@ -61,7 +61,7 @@ def documents(
             Text(f"failed    {', '.join(failed)}; the log and traceback lie in {home.steps}/*/attempts/", style="red")
         )
     if stopped:
-        console.print(Text.assemble(("budget    ", "dim"), (stopped, "red")))
+        console.print(Text.assemble(("stopped   ", "dim"), (stopped, "red")))
     if gate:
         console.print()
         console.print(tables.gate_line(gate))
