@@ -14,15 +14,11 @@ counts even then.
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import modal
 
@@ -30,51 +26,22 @@ from foresight.compute import crash_points, ledger
 from foresight.compute.attempt import attempt_numbers
 from foresight.compute.backend import Call, CallState, LogLine, StepOutcome
 from foresight.compute.beside import beside
-from foresight.compute.causes import Trouble
 from foresight.compute.ledger import CallEntry, StepEntry
+from foresight.compute.modal_call import FollowedCall, function_for, stop
 from foresight.compute.modal_claims import claims_dict, live_holder
-from foresight.compute.modal_log import LATE_S, RemoteLog
-from foresight.compute.modal_names import APP, ON_CPU, ON_GPU
-from foresight.compute.modal_settlement import settle
-from foresight.compute.modal_trouble import FATAL, TRANSPORT, killed_for_memory, refusal_of, trouble_of_call
+from foresight.compute.modal_log import LATE_S
+from foresight.compute.modal_trouble import FATAL, TRANSPORT, refusal_of
 from foresight.compute.modal_volume import results
 from foresight.compute.process import Process
 from foresight.compute.rates import TABLE, Rates
 from foresight.compute.run_step import steps_to_json
-from foresight.compute.step import Resources
 from foresight.errors import StepFailed
 from foresight.home import Home
 
 UNREACHABLE_S = 3600.0
 """How long a call is followed while Modal does not answer. Then the run gives up on it; the call may go on there."""
 
-GRACE_S = 120
-"""Added to the time limits of a call's attempts: for starting Python and for writing down how it ended."""
-
-LONGEST_S = 24 * 3600  # that a call may have on Modal
-
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class _Followed:
-    """A call that this process follows."""
-
-    entry: CallEntry
-    handle: modal.FunctionCall
-    log: RemoteLog
-    result: dict[str, Any] | None = None  # what the container returned
-    trouble: Trouble | None = None  # why it ended otherwise
-    outcomes: list[StepOutcome] | None = None  # once it has ended and its results are home
-    attached: bool = False  # somebody else had started it
-    cancel_wanted: bool = False
-    cancel_sent: bool = False
-    unreachable_since: float | None = None
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def id(self) -> str:
-        return self.entry.call_id
 
 
 class ModalBackend:
@@ -93,7 +60,7 @@ class ModalBackend:
         self._home = home.resolved()
         self.rates = rates
         self._unreachable_s = unreachable_s
-        self._calls: dict[str, _Followed] = {}
+        self._calls: dict[str, FollowedCall] = {}
         self._ended: set[Path] = set()  # entries of the ledger that need not be read again
         self._letting_go = threading.Event()
         self._claims, self._results = claims_dict(), results()  # no deployment changes them: one look-up each a run
@@ -108,7 +75,7 @@ class ModalBackend:
         while True:
             self._require_wanted(run_id)
             if function is None or function.done():  # while it is looked whether it is needed; anew where it was not
-                function = beside(_function, call.resources)
+                function = beside(function_for, call.resources)
             try:
                 followed = self._of_this_home(call, run_id) or self._by_its_claim(call, run_id)
                 crash_points.reached("looked for a live call")
@@ -120,7 +87,7 @@ class ModalBackend:
                 self._require_patience(since, error)
                 self._letting_go.wait(self.poll_s)
 
-    def _of_this_home(self, call: Call, run_id: str) -> _Followed | None:
+    def _of_this_home(self, call: Call, run_id: str) -> FollowedCall | None:
         wanted = {step.fingerprint for step in call.steps}
         for entry in ledger.open_calls(self._home, self._ended):
             if entry.backend != self.name or not wanted & {step.fingerprint for step in entry.steps}:
@@ -132,7 +99,7 @@ class ModalBackend:
             return self._take_over(entry, run_id)
         return None
 
-    def _by_its_claim(self, call: Call, run_id: str) -> _Followed | None:
+    def _by_its_claim(self, call: Call, run_id: str) -> FollowedCall | None:
         """A call of another home, or one of this home that was never written down."""
         for step in call.steps:
             holder = live_holder(self._claims, step.fingerprint)
@@ -144,7 +111,7 @@ class ModalBackend:
                 return followed
         return None
 
-    def _spawn(self, call: Call, function: modal.Function, run_id: str) -> _Followed:
+    def _spawn(self, call: Call, function: modal.Function, run_id: str) -> FollowedCall:
         fingerprints = [step.fingerprint for step in call.steps]
         payload = {
             "steps": steps_to_json(call),
@@ -160,7 +127,9 @@ class ModalBackend:
         crash_points.reached("in the ledger")
         return followed
 
-    def _enter(self, call: Call, call_id: str, handle: modal.FunctionCall, run_id: str, *, foreign: bool) -> _Followed:
+    def _enter(
+        self, call: Call, call_id: str, handle: modal.FunctionCall, run_id: str, *, foreign: bool
+    ) -> FollowedCall:
         entry = CallEntry(
             call_id=call_id,
             run_id=run_id,
@@ -181,7 +150,7 @@ class ModalBackend:
         ledger.write_call(self._home, entry)
         return self.follow(entry, handle)
 
-    def _take_over(self, entry: CallEntry, run_id: str) -> _Followed:
+    def _take_over(self, entry: CallEntry, run_id: str) -> FollowedCall:
         """Follow a call of this home from here on, as part of `run_id`."""
         own = entry.model_copy(update={"run_id": run_id, "owner": Process.current()})
         if entry.run_id != run_id:
@@ -193,10 +162,10 @@ class ModalBackend:
         followed.attached = True
         return followed
 
-    def follow(self, entry: CallEntry, handle: modal.FunctionCall | None = None) -> _Followed:
+    def follow(self, entry: CallEntry, handle: modal.FunctionCall | None = None) -> FollowedCall:
         """A call that the ledger knows, from here on."""
         handle = handle or modal.FunctionCall.from_id(entry.call_id)
-        followed = _Followed(entry, handle, RemoteLog(handle, datetime.fromisoformat(entry.submitted_at)))
+        followed = FollowedCall(self._home, entry, handle)
         self._calls[entry.call_id] = followed
         return followed
 
@@ -233,52 +202,15 @@ class ModalBackend:
                 raise StepFailed("goes on on Modal: the run was interrupted", cause="lost", retryable=False)
             try:
                 if followed.cancel_wanted and not followed.cancel_sent:
-                    self._send_cancel(followed)
-                if self._has_ended(followed, timeout_s):
-                    self._settle(followed)
+                    followed.send_cancel()
+                if followed.has_ended(timeout_s):
+                    followed.settle(self._results)
                 followed.unreachable_since = None
             except TRANSPORT as error:
                 followed.unreachable_since = followed.unreachable_since or began
                 self._require_patience(followed.unreachable_since, error)
                 self._letting_go.wait(max(0.0, timeout_s - (time.monotonic() - began)))
         return "running" if followed.outcomes is None else "finished"
-
-    def _has_ended(self, followed: _Followed, timeout_s: float) -> bool:
-        if followed.result is not None or followed.trouble is not None:
-            return True
-        try:
-            followed.result = followed.handle.get(timeout=timeout_s)
-        except TimeoutError:  # the builtin one: not yet
-            in_vain = self._overdue(followed.entry) or _too_small(followed)
-            if in_vain is not None:
-                self._send_cancel(followed)
-                followed.trouble = in_vain
-        except TRANSPORT:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a call can end with
-            followed.trouble = trouble_of_call(error, asked_to_cancel=self._cancel_asked(followed))
-            if followed.entry.foreign and followed.trouble.cause == "cancelled" and not self._cancel_asked(followed):
-                why = "the home that had submitted it cancelled it, and nobody here did"
-                followed.trouble = Trouble("lost", why, retryable=True)
-        return followed.result is not None or followed.trouble is not None
-
-    def _overdue(self, entry: CallEntry) -> Trouble | None:
-        age_s = (datetime.now(UTC) - datetime.fromisoformat(entry.submitted_at)).total_seconds()
-        if entry.foreign or entry.deadline_s is None or age_s <= entry.deadline_s:
-            return None
-        return Trouble(
-            "timeout",
-            f"not finished {age_s:.0f} s after it was submitted, and its deadline is {entry.deadline_s:g} s, waiting "
-            f"for a machine and restarts included; it was cancelled. {entry.link} tells which of them it was. "
-            "Raise deadline_s in the plan or the profile, or choose a GPU class that is easier to get",
-        )
-
-    def _settle(self, followed: _Followed) -> None:
-        entry = followed.entry
-        outcomes = settle(self._home, self._results, entry, followed.result, followed.trouble)
-        crash_points.reached("results home")
-        ledger.update_call(self._home, entry.run_id, entry.call_id, state="ended", ended_at=ledger.now())
-        followed.outcomes = outcomes
 
     def outcome(self, call_id: str) -> Sequence[StepOutcome]:
         """Raises `ValueError` while the call runs."""
@@ -327,7 +259,7 @@ class ModalBackend:
             return
         followed.cancel_wanted = True
         try:
-            self._send_cancel(followed)
+            followed.send_cancel()
         except TRANSPORT as error:
             logger.warning("the cancel of %s has not reached Modal yet (%s); it is sent again", call_id, error)
 
@@ -363,14 +295,6 @@ class ModalBackend:
         """The last lines of the calls are shown when this returns. Nothing else of it lives in this process."""
         wait(self._late, timeout=2 * LATE_S)
 
-    def _send_cancel(self, followed: _Followed) -> None:
-        stop(followed.entry)
-        followed.cancel_sent = True
-
-    def _cancel_asked(self, followed: _Followed) -> bool:
-        entry = followed.entry
-        return followed.cancel_sent or ledger.cancel_requested(self._home, entry.run_id, entry.call_id)
-
     def _others_follow(self, entry: CallEntry) -> bool:
         return any(
             other.call_id == entry.call_id and other.run_id != entry.run_id
@@ -379,31 +303,6 @@ class ModalBackend:
             for other in ledger.open_calls(self._home, self._ended)
         )  # fmt: skip
 
-    def _followed(self, call_id: str) -> _Followed:
+    def _followed(self, call_id: str) -> FollowedCall:
         found = self._calls.get(call_id)
         return found if found is not None else self.follow(ledger.find_call(self._home, call_id))
-
-
-def _function(resources: Resources) -> modal.Function:
-    """Bound to what a call needs. Asked for call by call, since a deployment in the middle of a run changes it."""
-    bound = modal.Function.from_name(APP, ON_CPU if resources.device == "cpu" else ON_GPU).with_options(
-        gpu=None if resources.device == "cpu" else resources.device,
-        cpu=resources.cores,
-        memory=math.ceil(resources.memory_gb * 1024),
-        timeout=min(math.ceil(resources.timeout_s) + GRACE_S, LONGEST_S),
-    )
-    return bound.hydrate()
-
-
-def _too_small(followed: _Followed) -> Trouble | None:
-    """Modal starts the same container again, with the same memory and without end: it is not left to."""
-    said = followed.log.memory_ran_out
-    return killed_for_memory(said) if said and not followed.entry.foreign else None
-
-
-def stop(entry: CallEntry) -> None:
-    """Cancel a call on Modal, its container and all. Fine if it has ended. Raises what the client raises otherwise."""
-    try:
-        modal.FunctionCall.from_id(entry.call_id).cancel(terminate_containers=True)
-    except modal.exception.NotFoundError:
-        return
