@@ -113,7 +113,8 @@ class Painting:
         }
         kept = self.has_edges
         if not kept.all():
-            self.runner.note(f"{int((~kept).sum())} held-out pictures have no edges, so no score of them.")
+            lacking = f"{int((~kept).sum())} held-out pictures have no edges, so no score of them."
+            self.runner.note(f"Seed {self.runner.seed}: {lacking}")
         if kept.any():
             groups = [group for group, there in zip(self.groups, kept, strict=True) if there]
             baselines = {name: scores[name][kept] for name in beside}

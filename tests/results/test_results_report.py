@@ -615,3 +615,10 @@ def test_a_reader_imports_neither_torch_nor_prefect():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_dino_is_drawn_where_it_occurs(monkeypatch: pytest.MonkeyPatch):
+    assert "DINOv2" not in glossary.diagram([])
+    monkeypatch.setattr(glossary, "points", lambda _: [("X7", "")])
+    assert ">DINOv2</text>" in glossary.diagram([])
+    assert ">X3 or X7 tokens</text>" in glossary.diagram([])

@@ -67,7 +67,10 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     runner.progress(0.7, "box head")
     boxes = _read_boxes(runner, painting)
     if runner.is_stand_in("dino"):
-        runner.note("DINOv2 is a stand-in: what is painted and read from it says nothing of the real one.")
+        runner.note(
+            "DINOv2 is a stand-in that learned to paint pixels, which the real one did not: what is painted and read "
+            "from it says nothing of the real one."
+        )
 
     # Artifacts
     runner.progress(0.92, "pictures")

@@ -6,7 +6,7 @@ Only terms that a page uses are on it. The drawing is made once wide and once fo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 
 from foresight.results.report.facts import ExperimentFacts, Metric
@@ -67,6 +67,7 @@ TERMS: tuple[tuple[str, str, str], ...] = (
 )  # fmt: skip
 
 CHAIN = (("picture", ""), ("vision encoder", "X1"), ("", "X2"), ("merger", ""), ("", "X3"), ("language model", "X4"))
+CONTROL = (("picture", ""), ("DINOv2", ""), ("", "X7"))
 PAINT = (("X3 tokens", ""), ("adapter", ""), ("", "X6"), ("video decoder", ""), ("picture", ""))
 
 
@@ -95,18 +96,31 @@ def _names(metric: Metric) -> list[str]:
     return [metric.name, *metric.baselines]
 
 
-def diagram() -> str:
-    """From a picture to what is painted of it, with the extraction points; wide in two rows, narrow downwards."""
+def diagram(facts: Iterable[ExperimentFacts]) -> str:
+    """From a picture to what is painted of it, with the extraction points; a row for each part, narrow downwards.
+
+    DINOv2 is among them where it occurs; then what is painted may come from its tokens, too.
+    """
+    second = any(name == "X7" for name, _ in points(facts))
+    said = "X3 or X7 tokens" if second else "X3 tokens"
+    rows = [CONTROL] * second + [((said, ""), *PAINT[1:])]
     label = escape(
         "picture, vision encoder with X1 inside, X2, merger, X3, language model with X4 inside; "
-        "X3 tokens, adapter, X6, video decoder, picture"
+        + "picture, DINOv2, X7; " * second
+        + f"{said}, adapter, X6, video decoder, picture"
     )
-    wide = _row(CHAIN, 680, 8) + _row(PAINT, 680, 66)
-    narrow = _row(CHAIN[:4], 330, 8) + _row(CHAIN[4:], 330, 60) + _row(PAINT, 330, 112)
     return "".join(
-        f'<svg class="scale {name}" role="img" aria-label="{label}" viewBox="0 0 {width} {height}">{body}</svg>'
-        for name, width, height, body in (("wide", 680, 118, wide), ("narrow", 330, 164, narrow))
+        f'<svg class="scale {name}" role="img" aria-label="{label}" '
+        f'viewBox="0 0 {width} {2 + pitch * len(parts)}">{_rows(parts, width, pitch)}</svg>'
+        for name, width, pitch, parts in (
+            ("wide", 680, 58, [CHAIN, *rows]),
+            ("narrow", 330, 52, [CHAIN[:4], CHAIN[4:], *rows]),
+        )
     )
+
+
+def _rows(rows: Sequence[Sequence[tuple[str, str]]], width: int, pitch: int) -> str:
+    return "".join(_row(parts, width, 8 + pitch * number) for number, parts in enumerate(rows))
 
 
 def _row(parts: Iterable[tuple[str, str]], width: int, y: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -116,8 +116,8 @@ class _Words:
     terms = staticmethod(glossary.terms)
 
     @staticmethod
-    def diagram() -> Markup:
-        return Markup(glossary.diagram())
+    def diagram(facts: Iterable[ExperimentFacts]) -> Markup:
+        return Markup(glossary.diagram(facts))
 
 
 def _breakable(name: Any) -> Markup:
