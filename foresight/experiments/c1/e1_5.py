@@ -62,7 +62,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         y_label="squared error of standardised latents",
     )
     runner.results.save_artifact("learning_curve.png", drawn)
-    runner.results.save_artifact("adapter.safetensors", save(probe.adapter.state_dict()))
+    runner.results.save_artifact("adapter.safetensors", save(probe.tensors()))
     runner.results.save_json_artifact(
         "reconstruction_metrics.json",
         {
