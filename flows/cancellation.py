@@ -7,6 +7,7 @@ not promise to call it.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import httpx
@@ -27,9 +28,14 @@ def is_wanted() -> bool:
         with get_client(sync_client=True) as client:
             state = client.read_flow_run(flow_run.id).state
     except httpx.HTTPError as error:
-        get_run_logger().debug(f"the Prefect server does not answer: {error}")
+        _say_once(f"the Prefect server does not answer ({type(error).__name__}); steps go on, and it is asked again")
         return False
     return state is not None and (state.is_cancelling() or state.is_cancelled())
+
+
+@cache
+def _say_once(line: str) -> None:
+    get_run_logger().warning(line)
 
 
 def left_undone(job: Job) -> str:

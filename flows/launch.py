@@ -10,6 +10,7 @@ from typing import Any
 from flows.outcome import Outcome
 from flows.server import prefect_api, require_answer
 from foresight import collector
+from foresight.errors import StepFailed
 from foresight.home import Home
 
 # What a terminal shows: when, and the words, which name the step. The flow run's page has the rest.
@@ -23,6 +24,7 @@ def launch(name: str, parameters: dict[str, Any], home: Home) -> Any:
     os.environ.setdefault("PREFECT_LOGGING_FORMATTERS_STANDARD_DATEFMT", "%H:%M:%S")
     with prefect_api(home) as server:
         with collector.importing():  # while the server starts
+            import httpx
             from prefect.events.worker import EventsWorker
             from prefect.exceptions import TerminationSignal
             from prefect.logging.handlers import APILogWorker
@@ -44,6 +46,13 @@ def launch(name: str, parameters: dict[str, Any], home: Home) -> Any:
             return ended_with if isinstance(ended_with, Outcome) else state.result()
         except TerminationSignal as signalled:
             raise KeyboardInterrupt from signalled
+        except httpx.TransportError as error:  # after Prefect has tried again for minutes
+            raise StepFailed(
+                f"The Prefect server does not answer any more ({error}), so the run cannot go on. What is finished is "
+                "kept; the same command goes on from there.",
+                cause="lost",
+                retryable=True,
+            ) from error
         finally:
             # Nothing may be lost: the last lines of a run are its verdict.
             APILogWorker.drain_all(timeout=5)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from io import StringIO
 
+import httpx
 from rich.console import Console, RenderableType
 
 from foresight.compute.masking import mask
@@ -24,6 +25,10 @@ class _ForReading(logging.Filter):
         text = record.getMessage()
         if record.exc_info and isinstance(record.exc_info[1], (StepFailed, UserError)):
             return False  # the engine's surprise that a flow failed: why it did has been said, in one sentence
+        if record.exc_info and isinstance(record.exc_info[1], httpx.TransportError):
+            record.exc_info = record.exc_text = (
+                None  # the server is gone: its name says so, a hundred lines say no more
+            )
         if record.name == "prefect.flow_runs" and text in _OF_A_CANCEL:
             return False
         # A task that failed has said why, and the flow run says it again with what to do; its state has both.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
+import httpx
 from prefect import allow_failure
 from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture, wait
@@ -58,6 +59,9 @@ def ended(work: Callable[[], Outcome]) -> Outcome | State:
         if cancellation.is_wanted():
             cancellation.tell(Home.from_environment(), current_run_id())
         raise
+    except httpx.TransportError as error:  # nobody to tell, unless the server comes back at the very end
+        lost = StepFailed(f"the Prefect server did not answer for minutes: {error}", cause="lost", retryable=True)
+        return Failed(message=str(lost), data=lost)
     except Exception as error:
         news.if_nightly_failed(f"{type(error).__name__}: {error}")
         raise

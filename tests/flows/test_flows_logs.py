@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import httpx
 import pytest
 from rich.table import Table
 
@@ -50,6 +51,18 @@ def test_chatter_is_left_out_words_stay_and_tokens_are_blacked_out(caplog, monke
         logger.info("%s found with %s", "t_a", "correct-horse-battery")
         logger.warning("a warning")
     assert [record.getMessage() for record in caplog.records] == ["t_a found with ********", "a warning"]
+
+
+def test_a_server_that_is_gone_is_one_line_and_no_traceback(caplog):
+    logs.for_reading()
+    with caplog.at_level(logging.INFO):
+        try:
+            raise httpx.ConnectError("connection refused")
+        except httpx.ConnectError:
+            logging.getLogger("prefect.flow_runs").exception("Encountered exception during execution: refused")
+    (line,) = caplog.records
+    assert line.getMessage().endswith("refused")
+    assert "Traceback" not in logging.Formatter().format(line)
 
 
 def test_a_table_is_text_without_colours():
