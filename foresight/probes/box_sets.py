@@ -173,8 +173,8 @@ def fit_box_set_probe(
     with seeded(seed):
         head: nn.Module
         if view == "tokens":
-            start = _objectness(x_train, targets_train, x_val, targets_val, parts)
-            head = GlimpseHead(width, start, slots, _half_side(targets_train), hidden=hidden or 64)
+            start = objectness_of(x_train, targets_train, x_val, targets_val, parts)
+            head = GlimpseHead(width, start, slots, half_side(targets_train), hidden=hidden or 64)
         else:
             head = PooledBoxSetHead(width, slots, None if view == "pooled_linear" else hidden or 512)
     history = train(
@@ -246,7 +246,7 @@ def covered_parts(targets_NK5: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     return (covered * there[..., None, None]).sum(1).clip(0, 1)
 
 
-def _objectness(
+def objectness_of(
     x_train: np.ndarray, targets_train: np.ndarray, x_val: np.ndarray, targets_val: np.ndarray, parts: int
 ) -> np.ndarray:
     """[D + 1, s * s]: ridge from a token to the covered part of each part of its cell, as plain weights and biases."""
@@ -260,7 +260,8 @@ def _objectness(
     return fit_ridge(x_train.reshape(-1, width), y_train, x_val.reshape(-1, width), y_val).affine()
 
 
-def _half_side(targets: np.ndarray) -> float:
+def half_side(targets: np.ndarray) -> float:
+    """Half of the mean side of the boxes in `targets` [N, K, 5]: how far a glimpse looks at first."""
     boxes = targets[targets[..., 4] > 0]
     return float(np.mean(boxes[:, 2:4] - boxes[:, :2])) / 2
 
