@@ -123,11 +123,11 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     narrowest, fewest = (  # both axes ascend
         next((one for one in axes[axis].values() if score[one].good_enough), None) for axis in ("capacity", "pictures")
     )
-    enough = f"{score[narrowest].weights:,} weights" if narrowest else "no tried number of weights"
-    training = f"{fewest.pictures:,} training pictures" if fewest else "no tried number of training pictures"
+    enough = f"{score[narrowest].weights:,}" if narrowest else "none tried"
+    training = f"{fewest.pictures:,}" if fewest else "none tried"
     return {
-        "finding": f"Best by validation, with test LPIPS: {', '.join(chosen)}. LPIPS below {ACCEPTABLE_LPIPS} on "
-        f"validation was reached by {enough}, and by {training}.",
+        "finding": f"Best by validation, with test LPIPS: {', '.join(chosen)}. Fewest that reach an LPIPS "
+        f"below {ACCEPTABLE_LPIPS} on validation: of weights {enough}; of training pictures {training}.",
         "metrics": {},
     }
 
