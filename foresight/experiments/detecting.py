@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from skimage.util import img_as_float32
@@ -21,6 +21,8 @@ from foresight.metrics.detection import AveragePrecision, Detections, class_prio
 from foresight.plots.pictures import box_overlay
 from foresight.plots.style import Estimate
 from foresight.probes.detectors import DetectionProbe, fit_detector
+
+T = TypeVar("T")
 
 SHOWN = 0.3  # least score of a detection in a picture of them; all of them are scored
 TRIVIAL = ("class_prior", "other_pictures")
@@ -58,7 +60,7 @@ class Detecting:
     def score(self, designated: str) -> Precision:
         """Average precision of every arm, each handed over under its name; `designated`'s detections are dealt out."""
         counted = [self.objects[i].counted for i in self.reading.split.train]
-        dealt = _elsewhere(self.found[designated], self.groups, self.runner.rng)
+        dealt = elsewhere(self.found[designated], self.groups, self.runner.rng)
         trivial = dict(zip(TRIVIAL, (class_prior(counted, len(self.true)), dealt), strict=True))
         ap = {name: AveragePrecision(of, self.true, list(self.names)) for name, of in {**self.found, **trivial}.items()}
         jackknife = {name: one.jackknife(self.groups) for name, one in ap.items()}
@@ -133,8 +135,8 @@ class Precision:
         return {**numbers, **trivial}
 
 
-def _elsewhere(found: Sequence[Detections], groups: Sequence[str], rng: np.random.Generator) -> list[Detections]:
-    """Every picture's detections given to a picture of another source."""
+def elsewhere(found: Sequence[T], groups: Sequence[str], rng: np.random.Generator) -> list[T]:
+    """What was found in every picture given to a picture of another source."""
     order = rng.permutation(len(found))
     order = order[np.argsort(np.array(groups)[order], kind="stable")]  # sources side by side, in the order of names
     most = int(np.unique(groups, return_counts=True)[1].max())

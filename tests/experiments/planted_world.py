@@ -24,10 +24,11 @@ from foresight.data.manifest import DataSpec, Source
 from foresight.data.recipes import Parameters, Recipe, Sample
 from foresight.data.splits import Split, split_by_source
 from foresight.features.store import FeatureWriter
+from foresight.files import write_json
 from foresight.home import Home
 from foresight.plan.loader import load_plan
 from foresight.probes.pixels import patchify
-from foresight.results.record import Samples, StepOutput
+from foresight.results.record import Provenance, Record, Samples, StepOutput, Usage
 from foresight.runner import execute
 from foresight.workbench import METRICS_FILE
 
@@ -120,8 +121,9 @@ class World:
         config: Mapping[str, Any] | None = None,
         models: Mapping[str, Mapping[str, Any]] | None = None,
         stand_ins: bool = False,
+        uses: Mapping[str, str] | None = None,
     ) -> StepOutput:
-        """One seed of a sub-experiment of the packaged plan, as `run_step` would run it."""
+        """One seed of a sub-experiment of the packaged plan, as `run_step` would run it. `uses`: see `record`."""
         self.attempts += 1
         experiment = next(e for e in load_plan().experiments if any(s.id == handler for s in e.sub_experiments))
         attempt = self.home.step(handler) / "attempts" / str(self.attempts)
@@ -139,6 +141,7 @@ class World:
                 "split": list(self.sizes),
                 "data": {"planted": self.dataset.manifest.sha256},
                 "features": self.needs,
+                "uses": dict(uses or {}),
                 "models": {role: {"stand_in": stand_ins} for role in ("vlm", "vae", "dino")},
             },
             work={"data_specs": {"planted": self.dataset.manifest.spec.to_json()}, "model_specs": dict(models or {})},
@@ -153,6 +156,20 @@ class World:
         for artifact in made.artifacts:
             assert (self.home.root / artifact.path).stat().st_size == artifact.size_bytes
         return made
+
+    def record(self, handler: str, made: StepOutput) -> dict[str, str]:
+        """Record what `run` made, for another sub-experiment that uses it."""
+        fingerprint = f"{handler}-{self.attempts}"
+        record = Record(
+            fingerprint=fingerprint, kind="sub_experiment", label=handler, profile="tiny", artifacts=made.artifacts,
+            usage=Usage(device="cpu", seconds=1, cpu_seconds=1, peak_memory_bytes=1, cost_usd=0), identity={},
+            attempt=1, provenance=Provenance(
+                git_commit=None, git_dirty=None, lock_sha256=None, versions={}, seed=0, python="3", platform="Linux"
+            ),
+            started_at="2026-01-01T00:00:00+00:00", finished_at="2026-01-01T00:00:00+00:00",
+        )  # fmt: skip
+        write_json(self.home.record(fingerprint), record.model_dump(mode="json"))
+        return {handler: fingerprint}
 
     def curves(self, handler: str) -> dict[str, list[int]]:
         """Name -> steps, of what the handler logged when it ran last, beside single scores."""

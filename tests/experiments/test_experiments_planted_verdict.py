@@ -135,3 +135,28 @@ def test_tokens_that_hold_nothing_meet_none_of_them(tmp_path: Path, monkeypatch:
     assert len(criteria) == 4
     assert {one["verdict"] for one in criteria.values()} == {"not met"}
     assert document["recommendation"] == "pivot"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # half a minute of CPU each: three systems, and one of them scored again
+def test_streams_that_hold_pixels_and_objects_meet_the_criteria_of_the_frozen_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    criteria, document = judged("p2", ("e_p2_4",), "shared", Home(tmp_path), monkeypatch)
+    assert {name: one["verdict"] for name, one in criteria.items()} == {
+        "spatial_iou": "met",
+        "lpips": "met",
+        "mAP": "met",
+        "latency_overhead": "not measured",
+    }
+    subs = document["results"]["experiments"]
+    assert [subs[sub]["status"] for sub in ("e_p2_3", "e_p2_4")] == ["completed", "completed"], "brought along"
+    assert document["recommendation"] == "pending"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_streams_that_hold_nothing_meet_none_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    criteria, document = judged("p2", ("e_p2_4",), "mute", Home(tmp_path), monkeypatch)
+    assert {criteria[name]["verdict"] for name in ("spatial_iou", "lpips", "mAP")} == {"not met"}
+    assert document["recommendation"] == "pivot"

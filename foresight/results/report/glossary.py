@@ -42,7 +42,13 @@ TERMS: tuple[tuple[str, str, str], ...] = (
      "it can learn nothing but what is common."),
     ("class prior", r"class.prior", "Every class at its typical boxes, as sure as it is common, whatever is shown."),
     ("typical boxes", r"typical.boxes", "The same few boxes for every picture, chosen from the training part."),
-    ("frozen", r"frozen", "The same head on clips in which one frame is held: what can be read with nothing moving."),
+    ("fused", r"\bfused\b", "Both encoders' tokens of a picture, brought together by a part that is trained. VLM only, "
+     "DINOv2 only: the same system with one encoder's tokens in both places, and as many weights."),
+    ("frozen system", r"frozen system", "One that was trained elsewhere and is only scored: nothing in it changes."),
+    ("other pictures", r"other.pictures", "What was found in one picture, given for another: the habits of a head "
+     "without what it saw."),
+    ("frozen", r"frozen(?! system)", "The same head on clips in which one frame is held: what can be read with "
+     "nothing moving."),
     ("mean image", r"mean.image", "The average of the training pictures, given for every picture."),
     ("mean latent", r"mean.latent|mean one", "What the decoder paints from the average latents."),
     ("at one width", r"one width", "Points are reduced to the same number of features a place, so that width alone "
