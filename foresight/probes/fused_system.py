@@ -159,7 +159,7 @@ class FusionSystem:
         for (r, c), ridge in (self.linear.ridges if self.linear else {}).items():
             arrays |= _arrays(f"linear.{r}.{c}", ridge.standardiser)
             arrays |= {f"linear.{r}.{c}.weights": ridge.weights, f"linear.{r}.{c}.intercept": ridge.intercept}
-        tensors |= {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()}
+        tensors |= {name: torch.from_numpy(np.array(value, order="C")) for name, value in arrays.items()}
         system = {
             "format": _FORMAT,
             "about": about,

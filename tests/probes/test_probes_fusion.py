@@ -124,6 +124,15 @@ def test_what_is_saved_reads_the_same_to_the_last_bit(world, tmp_path, kind):
     assert path.read_bytes() == system.save(about), "the same system is the same file"
 
 
+def test_a_system_with_one_stream_twice_can_be_saved_too(world, tmp_path):
+    stream = Stream.fit(world["a"][LEARN], GRID, WIDTH)
+    parts = (lesson(world, (stream, stream), "aa", part) for part in (LEARN, VALIDATE))
+    system = fit_fusion((stream, stream), *parts, **{**SETTINGS, "epochs": 0})
+    path = tmp_path / "system.safetensors"
+    path.write_bytes(system.save({}))
+    assert FusionSystem.load(path)[0].parameters == system.parameters
+
+
 def test_a_file_of_another_kind_is_refused(world, tmp_path):
     from safetensors.torch import save
 

@@ -87,7 +87,6 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         {WORDS[arm]: of.boxes[:12] for arm, of in read.items()},
         title="Boxes read by each arm",
         caption=shown,
-        scores={WORDS[arm]: of[:12] for arm, of in iou.items()},
         columns=4,
     )
     runner.results.save_artifact("boxes.png", drawn)
