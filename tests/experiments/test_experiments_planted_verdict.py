@@ -138,7 +138,7 @@ def test_tokens_that_hold_nothing_meet_none_of_them(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # half a minute of CPU each: three systems, and one of them scored again
+@pytest.mark.timeout(900)  # over a minute of CPU each: three systems, and one of them scored again
 def test_streams_that_hold_pixels_and_objects_meet_the_criteria_of_the_frozen_system(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
