@@ -5,7 +5,7 @@ every class from both streams. Beside it the same system with the VLM's tokens i
 same grid, width, heads and decoder and as many weights to the last one, so that a fused system that is ahead has gained
 it from the other stream. Validation stops each training. Every arm is scored on the same held-out pictures: how they
 are painted, beside the oracle and the controls that `painting` lists, and where their objects are. The fused system is
-left as it is, frozen, for e_p2_4, which P2's criteria are read from.
+left as it is, frozen, for e_p2_4, which P2's criteria are read from, and with the VLM-only arm for e_p2_6.
 
 Not asked here: whether captions of the painted pictures stay the same, which takes a language model that writes.
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foresight.experiments.p2.fusing import DINO, IOU_LEVEL, LPIPS_LEVEL, SYSTEM, VLM, Fusing, Streams
+from foresight.experiments.p2.fusing import DINO, IOU_LEVEL, LPIPS_LEVEL, SYSTEM, VLM, VLM_ONLY, Fusing, Streams
 from foresight.experiments.painting import BASELINES
 from foresight.experiments.reading import estimate, standing
 from foresight.metrics.reconstruction import log_scores, one_of_each
@@ -102,7 +102,8 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         y_label="latents + boxes + objects, loss",
     )
     runner.results.save_artifact("learning_curve.png", drawn)
-    runner.results.save_artifact(SYSTEM, systems[FUSED].save(fusing.about(ARMS[FUSED])))
+    for arm, name in ((FUSED, SYSTEM), ("vlm_only", VLM_ONLY)):
+        runner.results.save_artifact(name, systems[arm].save(fusing.about(ARMS[arm])))
     stands = {
         arm: {
             "lpips": standing(-scores[FUSED]["lpips"], -scores[arm]["lpips"], groups),

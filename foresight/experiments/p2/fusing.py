@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from foresight.runner import ExperimentRunner
 
 DINO, VLM = "dino:X7", "vlm:X4.last"
-SYSTEM = "system.safetensors"
+SYSTEM, VLM_ONLY = "system.safetensors", "vlm_only.safetensors"
 LPIPS_LEVEL, IOU_LEVEL = 0.35, 0.60
 
 Streams = tuple[str, str]

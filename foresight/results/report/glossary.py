@@ -45,6 +45,10 @@ TERMS: tuple[tuple[str, str, str], ...] = (
     ("fused", r"\bfused\b", "Both encoders' tokens of a picture, brought together by a part that is trained. VLM only, "
      "DINOv2 only: the same system with one encoder's tokens in both places, and as many weights."),
     ("frozen system", r"frozen system", "One that was trained elsewhere and is only scored: nothing in it changes."),
+    ("second VLM", r"second.vlm", "A second pass of the VLM in DINOv2's place: what a second encoder costs that is as "
+     "large as the first."),
+    ("VLM path", r"VLM path", "From a picture to the painted one by the VLM alone; the hybrid path has DINOv2 "
+     "as well."),
     ("other pictures", r"other.pictures", "What was found in one picture, given for another: the habits of a head "
      "without what it saw."),
     ("frozen", r"frozen(?! system)", "The same head on clips in which one frame is held: what can be read with "
