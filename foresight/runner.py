@@ -14,7 +14,7 @@ import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -150,8 +150,11 @@ class ExperimentRunner:
         self._workbench.read[f"{sub_experiment}/{name}"] = sha256
         return path
 
-    def model(self, role: str) -> Any:
-        """The adapter of a model that the sub-experiment names under `models`, on `device`, in float32 everywhere."""
+    def model(self, role: str, dtype: Literal["float32", "bfloat16"] = "float32") -> Any:
+        """The adapter of a model that the sub-experiment names under `models`, on `device`.
+
+        In float32 everywhere, so that scores are the same on any device; another `dtype` is for what is timed.
+        """
         if role not in self._assignment.model_specs:
             raise UserError(
                 f"{self.sub_experiment} loads model {role!r}, which the plan does not give it. List it under `models`."
@@ -160,7 +163,7 @@ class ExperimentRunner:
         from foresight.models.identity import ModelSpec, locate
 
         spec = ModelSpec.from_json(self._assignment.model_specs[role])
-        return loading.load(spec, locate(spec, self.home), device=self.device, dtype="float32")
+        return loading.load(spec, locate(spec, self.home), device=self.device, dtype=dtype)
 
     # ------------------------------------------------------------------ what a handler leaves
 

@@ -10,9 +10,10 @@ import pytest
 
 from foresight.experiments.p2 import e_p2_6
 from foresight.metrics.latency import in_turn
+from foresight.plan.loader import load_plan_and_profile
 from foresight.runner import ExperimentRunner
 
-CONFIG = {"pictures": 12, "rounds": 3, "warm_up": 1}
+CONFIG = {"pictures": 12, "rounds": 3, "warm_up": 1, "dtype": {"vlm": "bfloat16", "dino": "float32", "vae": "float32"}}
 MS = 1e-3
 
 
@@ -37,7 +38,7 @@ def measured(world, monkeypatch):
             "vae": SimpleNamespace(decode=takes(decoder, picture)),
         }
         system = SimpleNamespace(alike=lambda a, b: (a, b), read=takes(fusion, SimpleNamespace(latents=latents)))
-        monkeypatch.setattr(ExperimentRunner, "model", lambda runner, role: models[role])
+        monkeypatch.setattr(ExperimentRunner, "model", lambda runner, role, dtype: models[role])
         monkeypatch.setattr(ExperimentRunner, "artifact", lambda runner, sub, name: (sub, name))
         monkeypatch.setattr(e_p2_6, "FusionSystem", SimpleNamespace(load=lambda path, device: (system, {})))
         monkeypatch.setattr(e_p2_6, "in_turn", partial(in_turn, clock=lambda: now[0]))
@@ -68,3 +69,10 @@ def test_a_slow_second_encoder_is_said_to_cost_too_much(measured):
     finding = made.finding_template.format(**made.metrics)
     assert "99% over the VLM path" in finding
     assert "which is beyond the acceptable (25%), and in all beyond 1500 ms" in finding
+
+
+@pytest.mark.parametrize("profile", ["tiny", "repro", "real"])
+def test_models_are_timed_as_they_are_used(profile):
+    _, found = load_plan_and_profile(None, profile)
+    timed = found.for_sub_experiment("e_p2_6").parameters["dtype"]
+    assert timed == {role: found.models[role].dtype for role in ("vlm", "dino", "vae")}

@@ -4,7 +4,8 @@ One picture at a time, warm and synchronised, from its pixels to the pixels that
 path* is the VLM up to its last layer, e_p2_3's VLM-only arm, the decoder; the *hybrid path* is the VLM and DINOv2,
 e_p2_3's fused arm, the same decoder. Both are the trained system of the same seed, and both are run on each picture in
 turn, so that their ratio is paired. Beside them, in DINOv2's place, a second pass of the VLM: what any encoder costs
-that is as large as the first. Preparing the picture for each model is part of its time.
+that is as large as the first. Preparing the picture for each model is part of its time, and each model has the number
+format that the profile gives it for extraction.
 
 P2's criterion `latency_overhead` is read here: (hybrid - VLM path) / VLM path, mean over held-out pictures. The stages
 are timed by themselves as well, in the same rounds. Memory is that of the process with all of it loaded: the device's
@@ -39,7 +40,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
 
     # Everything that both paths need, loaded before the first clock
     runner.progress(0.0, "loading")
-    vlm, dino, vae = (runner.model(role) for role in ("vlm", "dino", "vae"))
+    vlm, dino, vae = (runner.model(role, config["dtype"][role]) for role in ("vlm", "dino", "vae"))
     fused, alone = (
         FusionSystem.load(runner.artifact(TRAINED_IN, name), runner.device)[0] for name in (SYSTEM, VLM_ONLY)
     )
