@@ -6,6 +6,7 @@ It is what a team with a plan of its own brings, so every test that uses it also
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import textwrap
 from collections.abc import Callable
@@ -22,6 +23,9 @@ from foresight.home import Home
 # The same examples in every run; a shared machine has no deadline.
 settings.register_profile("foresight", derandomize=True, deadline=None)
 settings.load_profile("foresight")
+
+# A shell that starts the tests with `&` has them ignore Ctrl-C, and what they start with them; tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HANDLERS = '''
 import os, time

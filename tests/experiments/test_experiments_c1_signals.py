@@ -297,7 +297,7 @@ def test_e1_6_names_the_smallest_capacity_and_the_fewest_pictures_that_suffice(w
     made = world.run("e1_6", config={**ABLATION, "capacity": [1, 16], "pictures": [2, 20]})
     assert made.metrics["lpips_capacity_1"] > 0.35 > made.metrics["lpips_capacity_16"]
     few = min(n for n in (2, 20) if made.metrics[f"lpips_pictures_{n}"] < 0.35)
-    assert f"by {(16 + 1) * 16 * 16 * 3:,} weights, and by {few} training pictures" in finding(made)
+    assert f"of weights {(16 + 1) * 16 * 16 * 3:,}; of training pictures {few}." in finding(made)
 
 
 def test_e1_6_leaves_nothing_that_means_another_thing_in_another_seed(world):
