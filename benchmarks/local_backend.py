@@ -27,7 +27,7 @@ from foresight.compute.step import Step
 from foresight.home import Home
 from foresight.results.record import StepOutput, read_record
 
-FRESH = "import importlib; [importlib.import_module(name) for name in {!r}]"
+FRESH = "import importlib; [importlib.import_module(name.partition(':')[0]) for name in {!r}]"
 
 
 def execute(step: Step, context: StepContext) -> StepOutput:
