@@ -75,6 +75,8 @@ def check(experiment: Experiment, folder: Path) -> None:
                 assert pixels.std() > 5, f"{path} is blank"
             elif path.suffix == ".json":
                 assert json.loads(path.read_text())
+            elif path.suffix == ".md":
+                assert path.read_text().count("\n|") > 2, f"{path} is no table"
             else:
                 assert path.stat().st_size > 1000
 
