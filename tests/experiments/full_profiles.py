@@ -6,7 +6,8 @@ extraction through the planner and `run_call`. Only this is changed, and it is w
 - each model id stands for random weights of the real class, as deep as the full model and a hundredth as wide, with
   widths that no other profile has (`build_weights`, by role);
 - pictures and clips are stretched to twice their width, so no grid is square;
-- data sets have at most `items` items and splits in counts shrink in proportion; nothing trains over `EPOCHS` epochs,
+- data sets have at most `items` items and splits in counts shrink in proportion; nothing trains over `EPOCHS` epochs
+  or is timed in more than one round (bfloat16 takes minutes on a CPU),
   and a detection transformer is `HIDDEN` wide, as an adapter is and what says that it is `hidden` wider;
 - where `side` is given, no picture is higher;
 - raw data sets are small folders in the true layout (`raw_folders.py`).
@@ -146,7 +147,7 @@ def _shrunk_plan(profile: str, folder: Path, items: int, side: int | None) -> Pa
 def _lighter(parameters: Any) -> Any:
     if not isinstance(parameters, dict):
         return parameters
-    most = {"epochs": EPOCHS, "hidden": HIDDEN}
+    most = {"epochs": EPOCHS, "hidden": HIDDEN, "rounds": 1, "warm_up": 0}
     lighter = {key: min(value, most[key]) if key in most else _lighter(value) for key, value in parameters.items()}
     if parameters.get("kind") == "transformer":
         lighter["hidden"] = HIDDEN
