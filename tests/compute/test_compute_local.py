@@ -269,7 +269,6 @@ def test_a_timeout_kills_the_group_and_is_per_attempt(backend, home, tmp_path):
     assert [outcome.cause for outcome in outcomes] == [None, "timeout", "lost"]
     assert not outcomes[1].retryable
     assert "limit of 0.5 s" in outcomes[1].error
-    assert outcomes[1].seconds < 5
     assert all(map(is_dead, pids))
     assert attempt_of(home, slow)["cause"] == "timeout"
 
