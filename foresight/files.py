@@ -80,3 +80,11 @@ def sha256_bytes(data: bytes | str) -> str:
 def sha256_file(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_if_there(path: Path) -> str | None:
+    """None if there is no such file, for what another process may be replacing just now."""
+    try:
+        return sha256_file(path)
+    except FileNotFoundError:
+        return None

@@ -20,13 +20,13 @@ from foresight.data.manifest import DataSpec, Manifest, find
 from foresight.elsewhere import is_where, left_elsewhere, planned_from
 from foresight.errors import UserError
 from foresight.features.points import extraction_identity
-from foresight.files import sha256_file
+from foresight.files import sha256_file, sha256_if_there
 from foresight.home import Home
 from foresight.metrics.weights import lpips_weights_sha256
 from foresight.models.identity import ModelSpec, identity
 from foresight.plan.schema import Experiment, ModelChoice, Need, StepKind, SubExperiment
 from foresight.results import runs
-from foresight.results.lineage import overtaken
+from foresight.results.lineage import overtaken, readable
 from foresight.results.record import ModelIdentity, Record, finished, read_record
 from foresight.versions import installed
 
@@ -301,15 +301,24 @@ def is_sound(record: Record, home: Home, *, thorough: bool) -> bool:
 def changed_since_read(plan: StepPlan, home: Home) -> dict[str, str]:
     """Records that are not those that a run noted the hash of when it read them: fingerprint -> that run's id.
 
-    An edited number must not come out as a measured one. A refresh is noted by the run that made it.
+    An edited number must not come out as a measured one.
     """
-    noted: dict[str, tuple[str, str]] = {}
-    for experiment_id in dict.fromkeys(key.experiment_id for key in plan.seeded):
-        for run in runs.list_runs(home, experiment_id):
-            noted |= {fingerprint: (sha256, run.run_id) for fingerprint, sha256 in run.record_sha256.items()}
-    mine = {step.fingerprint for step in plan.seeded.values()} & noted.keys()
-    present = {fingerprint for fingerprint in mine if home.record(fingerprint).is_file()}
-    return {fp: noted[fp][1] for fp in present if sha256_file(home.record(fp)) != noted[fp][0]}
+    all_runs = [
+        run
+        for experiment_id in dict.fromkeys(key.experiment_id for key in plan.seeded)
+        for run in runs.list_runs(home, experiment_id)
+    ]
+    noted = {pair for run in all_runs for pair in run.record_sha256.items()}
+    changed = {}
+    for fingerprint in dict.fromkeys(step.fingerprint for step in plan.seeded.values()):
+        sha256 = sha256_if_there(home.record(fingerprint))
+        if sha256 is None or (fingerprint, sha256) in noted:
+            continue
+        record = readable(home, fingerprint)
+        run = record and runs.read_otherwise(all_runs, fingerprint, sha256, record.finished_at)
+        if run:
+            changed[fingerprint] = run.run_id
+    return changed
 
 
 def withdraw_broken(plan: StepPlan, home: Home, compute: str = "local") -> list[str]:

@@ -19,7 +19,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from foresight.errors import UserError
-from foresight.files import canonical_json, sha256_bytes, sha256_file, write_json
+from foresight.files import canonical_json, sha256_bytes, sha256_if_there, write_json
 from foresight.home import Home
 from foresight.plan.schema import Criterion, Experiment
 from foresight.results.spending import Spent
@@ -229,9 +229,9 @@ def update_sub_experiments(
             subs[sub_experiment] = sub
             if sub.status in ("completed", "failed"):
                 hashes |= {
-                    fingerprint: sha256_file(home.record(fingerprint))
+                    fingerprint: sha256
                     for fingerprint in sub.steps.values()
-                    if home.record(fingerprint).is_file()
+                    if (sha256 := sha256_if_there(home.record(fingerprint))) is not None
                 }
         return run.model_copy(update={"sub_experiments": subs, "record_sha256": hashes})
 
@@ -261,6 +261,20 @@ def list_runs(home: Home, experiment_id: str) -> list[Run]:
     """All runs of the experiment, oldest first. Raises `UserError` naming a run.json that cannot be read."""
     found = (home.results / experiment_id / "runs").glob("*/run.json")
     return sorted((_read(path) for path in found), key=lambda run: (run.started_at, run.run_id))
+
+
+def read_otherwise(all_runs: Iterable[Run], fingerprint: str, sha256: str, finished_at: str) -> Run | None:
+    """A run that noted another hash of this record although it had been computed by then; None if no run did.
+
+    So an edit is seen, and a record that was computed again is none: the runs that had ended before have seen the one
+    that it replaces, and the run that makes it notes it only when the last of its seeds ends.
+    """
+    noted = [run for run in all_runs if fingerprint in run.record_sha256]
+    if any(run.record_sha256[fingerprint] == sha256 for run in noted):
+        return None
+    then = datetime.fromisoformat(finished_at)
+    late = [run for run in noted if datetime.fromisoformat(run.finished_at or run.started_at) >= then]
+    return late[-1] if late else None
 
 
 def list_experiments(home: Home) -> list[str]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from foresight.errors import UserError
-from foresight.files import sha256_file
+from foresight.files import sha256_if_there
 from foresight.home import Home
 from foresight.results import document, runs, view
 from foresight.results.comparison import Comparison, Side, compare
@@ -89,5 +89,5 @@ def _commit(name: str) -> str | None:
 
 
 def _as_seen(home: Home, run: Run, fingerprint: str) -> bool:
-    path = home.record(fingerprint)
-    return path.is_file() and run.record_sha256.get(fingerprint) == sha256_file(path)
+    seen = run.record_sha256.get(fingerprint)
+    return seen is not None and sha256_if_there(home.record(fingerprint)) == seen

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from foresight.compute.fingerprint import fingerprint_of
 from foresight.elsewhere import left_elsewhere
 from foresight.errors import UserError
 from foresight.features.store import open_features
-from foresight.files import sha256_file
+from foresight.files import sha256_file, sha256_if_there
 from foresight.home import Home
 from foresight.plan.loader import PACKAGED_PLAN, load_plan
 from foresight.results import document, gates, runs, view
@@ -91,12 +90,10 @@ def record_problems(home: Home, record: Record, all_runs: Sequence[Run]) -> Iter
     path = home.record(record.fingerprint)
     if fingerprint_of(record.identity) != record.fingerprint:
         yield _problem(home, path, "its identity does not have the hash that it is filed under", AGAIN)
-    known = [run for run in all_runs if record.fingerprint in run.record_sha256]
-    if known and not any(_finished_after(record, run) for run in known):
-        seen = sha256_file(path)
-        if all(run.record_sha256[record.fingerprint] != seen for run in known):
-            what = f"was changed after run {known[-1].run_id} had read it"
-            yield _problem(home, path, what, "Restore it, or delete it and run the experiment again.")
+    seen = sha256_if_there(path)
+    if seen and (run := runs.read_otherwise(all_runs, record.fingerprint, seen, record.finished_at)):
+        what = f"was changed after run {run.run_id} had read it"
+        yield _problem(home, path, what, "Restore it, or delete it and run the experiment again.")
     if what := overtaken(home, record):
         yield _problem(home, path, what, "Run the experiment again: it is computed anew.")
     elsewhere = left_elsewhere(home, record.fingerprint)
@@ -108,12 +105,6 @@ def record_problems(home: Home, record: Record, all_runs: Sequence[Run]) -> Iter
             yield _problem(home, file, f"missing, though {record.label} made it", AGAIN)
         elif file.stat().st_size != artifact.size_bytes or sha256_file(file) != artifact.sha256:
             yield _problem(home, file, f"not the file that {record.label} made: its hash differs", AGAIN)
-
-
-def _finished_after(record: Record, run: Run) -> bool:
-    """Computed again (`--refresh`) since the run ended, so that it is rightly not what the run saw."""
-    ended = run.finished_at or run.started_at
-    return datetime.fromisoformat(record.finished_at) > datetime.fromisoformat(ended)
 
 
 def _shards(home: Home) -> Iterator[Problem]:
@@ -194,10 +185,7 @@ def _against_plan(run: Run) -> Iterator[Problem]:
 
 def _records_unchanged(home: Home, run: Run) -> bool:
     """Whether the run's records still are those it saw; if not, its results.yaml is a document of its time."""
-    return all(
-        home.record(fingerprint).is_file() and sha256_file(home.record(fingerprint)) == seen
-        for fingerprint, seen in run.record_sha256.items()
-    )
+    return all(sha256_if_there(home.record(fingerprint)) == seen for fingerprint, seen in run.record_sha256.items())
 
 
 def _view(home: Home, folder: Path, built: document.Document | None, intact: bool) -> Iterator[Problem]:

@@ -1,0 +1,56 @@
+"""What counts as recorded when a plan is made: what a run is replacing right now is no edited record."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from foresight.cli.shortcut import recorded_already, run_in_process
+from foresight.compute import planner
+from foresight.compute.backend import Call
+from foresight.compute.request import RunRequest, resolve
+from foresight.compute.run_step import run_call, steps_to_json
+from foresight.compute.tracking import Tracker
+from foresight.results.verify import verify
+
+
+def job(toy, **options):
+    return resolve(RunRequest(("t1",), ("t_a",), plan=toy.plan, **options))
+
+
+@pytest.fixture
+def under_way(toy):
+    """`t_a` was measured, and a run that computes it again has got as far as its first of two seeds."""
+    run_in_process(job(toy), toy.home)
+    plan = planner.plan_steps(job(toy, refresh=True), toy.home, "second")
+    Tracker(toy.home, job(toy, refresh=True), "second").begin(plan)
+    first, other = plan.of("t1-toy", "t_a").values()
+    run_call(steps_to_json(Call((first,))), toy.home, "call", "second")
+    return plan, first, other
+
+
+def test_a_refresh_that_was_killed_goes_on_with_what_it_had_finished(toy, under_way):
+    plan, first, other = under_way
+    assert planner.withdraw_broken(plan, toy.home) == []
+    assert [planner.state_of(step, toy.home) for step in (first, other)] == ["recorded", "forced"]
+
+
+def test_another_run_takes_what_a_refresh_has_just_computed(toy, under_way):
+    assert planner.withdraw_broken(planner.plan_steps(job(toy), toy.home, "third"), toy.home) == []
+    assert recorded_already(job(toy), toy.home) is not None
+    assert verify(toy.home) == []
+
+
+def test_a_number_that_was_edited_after_a_refresh_is_found(toy):
+    for refresh in (False, True):
+        run_in_process(job(toy, refresh=refresh), toy.home)
+    step = planner.plan_steps(job(toy), toy.home, "").of("t1-toy", "t_a")[0]
+    path = toy.home.record(step.fingerprint)
+    record = json.loads(path.read_text())
+    record["metrics"]["extra"] = 2.0
+    path.write_text(json.dumps(record))
+    assert "was changed after run" in "".join(problem.what for problem in verify(toy.home))
+    assert recorded_already(job(toy), toy.home) is None
+    (line,) = planner.withdraw_broken(planner.plan_steps(job(toy), toy.home, "again"), toy.home)
+    assert "its record was changed after run" in line
