@@ -30,7 +30,10 @@ from foresight.results.lineage import overtaken, readable
 from foresight.results.record import ModelIdentity, Record, finished, read_record
 from foresight.versions import installed
 
-LIBRARIES = ("numpy", "scipy", "scikit-learn", "scikit-image", "torch", "transformers", "diffusers", "lpips")
+LIBRARIES = (
+    "numpy", "scipy", "scikit-learn", "scikit-image", "torch", "torchvision", "transformers", "diffusers", "lpips",
+    "pycocotools",
+)  # fmt: skip
 """Versions that bear on the numbers of a sub-experiment. An extraction names its own, fewer."""
 
 SPLITTING = "foresight.data.splits:split_by_source"

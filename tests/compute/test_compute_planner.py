@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 from foresight.cli.shortcut import recorded_already, run_in_process
 from foresight.compute import planner
 from foresight.compute.backend import Call
+from foresight.compute.code_identity import code_modules
 from foresight.compute.request import RunRequest, resolve
 from foresight.compute.run_step import run_call, steps_to_json
 from foresight.compute.tracking import Tracker
+from foresight.plan.loader import load_plan
 from foresight.results.verify import verify
 
 
@@ -54,3 +60,29 @@ def test_a_number_that_was_edited_after_a_refresh_is_found(toy):
     assert recorded_already(job(toy), toy.home) is None
     (line,) = planner.withdraw_broken(planner.plan_steps(job(toy), toy.home, "again"), toy.home)
     assert "its record was changed after run" in line
+
+
+NAMES = {"sklearn": "scikit-learn", "skimage": "scikit-image", "PIL": "pillow"}
+ELSEWHERE = {
+    "pillow": "pixels, which the manifest of the data covers by hash",
+    "safetensors": "files, which their records cover by hash",
+    "matplotlib": "pictures",
+    "pydantic": "shapes of files",
+    "filelock": "who may write",
+}
+"""What handlers import and what it bears on instead of a number."""
+
+
+def test_the_version_of_every_library_that_bears_on_a_number_is_in_the_identity():
+    handlers = [sub.handler for experiment in load_plan().experiments for sub in experiment.sub_experiments]
+    modules = {name for handler in handlers if handler for name in code_modules(handler)}
+    sources = [Path(spec.origin) for name in modules if (spec := find_spec(name)) and spec.origin]
+    imported = set()
+    for node in (node for source in sources for node in ast.walk(ast.parse(source.read_bytes()))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            imported.add(node.module.partition(".")[0])
+    others = {NAMES.get(name, name) for name in imported - set(sys.stdlib_module_names) - {"foresight"}}
+    assert {"torch", "pycocotools"} <= others  # it looks at the right files
+    assert others - ELSEWHERE.keys() <= set(planner.LIBRARIES)
