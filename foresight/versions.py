@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 
 def installed(library: str) -> str | None:
     """None if it is not installed."""
-    return _read(library, tuple(_changed_at(folder) for folder in sys.path))
+    return _read(library, _folders())
+
+
+def library_of(module: str) -> str | None:
+    """The installed library that brings a top-level module; None if none does, as of a file of one's own."""
+    if installed(module) is not None:
+        return module
+    return next(iter(_brought_by(_folders()).get(module, ())), None)
+
+
+@cache
+def _brought_by(_folders: tuple[int, ...]) -> Mapping[str, list[str]]:
+    """Module -> libraries. It takes most of a second, which only who imports what is called otherwise pays for."""
+    return importlib.metadata.packages_distributions()
 
 
 @cache
@@ -20,6 +34,10 @@ def _read(library: str, _folders: tuple[int, ...]) -> str | None:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _folders() -> tuple[int, ...]:
+    return tuple(_changed_at(folder) for folder in sys.path)
 
 
 def _changed_at(folder: str) -> int:

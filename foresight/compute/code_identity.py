@@ -16,6 +16,7 @@ from __future__ import annotations
 import ast
 import importlib.machinery
 import importlib.util
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -57,6 +58,23 @@ def code_modules(handler: str) -> list[str]:
     """The names of the modules that `code_identity(handler)` covers, sorted: to see why a fingerprint changed."""
     module_name = handler.partition(":")[0]
     return sorted(_Project(module_name).reached_from(module_name))
+
+
+def modules_of_others(handler: str) -> frozenset[str]:
+    """Top-level names of what a team's own code imports and neither it, this project nor Python brings.
+
+    Empty for a handler of this project, whose libraries are known.
+    """
+    module_name = handler.partition(":")[0]
+    project = _Project(module_name)
+    return frozenset(
+        top
+        for name, source in project.reached_from(module_name).items()
+        if name.partition(".")[0] != OURS
+        for imported in source.imports
+        if not imported.level and (top := imported.module.partition(".")[0]) not in sys.stdlib_module_names
+        if not project.is_ours(top)
+    )
 
 
 @dataclass(frozen=True)
@@ -128,7 +146,7 @@ class _Project:
             base = ".".join(
                 [*parts[: len(parts) - imported.level + 1], *([imported.module] if imported.module else [])]
             )
-        if not self._is_ours(base):
+        if not self.is_ours(base):
             return
         if not self._exists(base):
             if imported.guarded:
@@ -145,7 +163,7 @@ class _Project:
         if imported.name == "*":
             yield from ((f"{base}.{child}", False) for child in self._children(base))
 
-    def _is_ours(self, name: str) -> bool:
+    def is_ours(self, name: str) -> bool:
         top = name.partition(".")[0]
         return top in (self._top, OURS) or self._is_beside_a_lone_file(top)
 

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from foresight.compute.backend import Call
-from foresight.compute.code_identity import code_identity
+from foresight.compute.code_identity import code_identity, modules_of_others
 from foresight.compute.gpus import CPU, gpu_class
 from foresight.compute.request import Job
 from foresight.compute.step import Resources, Step
@@ -28,13 +28,16 @@ from foresight.plan.schema import Experiment, ModelChoice, Need, StepKind, SubEx
 from foresight.results import runs
 from foresight.results.lineage import overtaken, readable
 from foresight.results.record import ModelIdentity, Record, finished, read_record
-from foresight.versions import installed
+from foresight.versions import installed, library_of
 
 LIBRARIES = (
     "numpy", "scipy", "scikit-learn", "scikit-image", "torch", "torchvision", "transformers", "diffusers", "lpips",
     "pycocotools",
 )  # fmt: skip
-"""Versions that bear on the numbers of a sub-experiment. An extraction names its own, fewer."""
+"""Versions that bear on the numbers of a sub-experiment, beside those of what a team's own handler imports. An
+extraction names its own, fewer."""
+
+CALLED = {"sklearn": "scikit-learn", "skimage": "scikit-image"}  # so that nobody need ask all that is installed
 
 SPLITTING = "foresight.data.splits:split_by_source"
 """A handler is given its split, so this code is not among what it imports; it bears on every number all the same."""
@@ -170,6 +173,7 @@ class _Planning:
         self.extracts: dict[str, Step] = {}
         self.seeded: dict[tuple[str, int], Step] = {}  # by sub-experiment and seed; what is used comes first
         self.code = cache(code_identity)  # within one planning: a handler has as many steps as there are seeds
+        self.libraries = cache(libraries_of)
 
     def smoke(self) -> Step | None:
         if not self.specs:
@@ -246,7 +250,7 @@ class _Planning:
                 **({"uses": uses} if uses else {}),
                 "models": {role: self.identities[role].model_dump() for role in sorted(roles)},
                 "metric_weights": {name: lpips_weights_sha256() for name in sub.metric_weights},
-                "versions": versions(*LIBRARIES),
+                "versions": versions(*self.libraries(sub.handler)),
                 **({"device": resources.device} if sub.timed else {}),
             },
             work={
@@ -272,6 +276,12 @@ def criteria_of(experiment: Experiment, sub: SubExperiment) -> list[dict[str, An
 
 def subs_of(job: Job) -> list[tuple[Experiment, SubExperiment]]:
     return [(selection.experiment, sub) for selection in job.selections for sub in selection.sub_experiments]
+
+
+def libraries_of(handler: str) -> list[str]:
+    """What a step's numbers rest on, by the name that it is installed under."""
+    others = (CALLED.get(name) or library_of(name) for name in modules_of_others(handler))
+    return sorted({*LIBRARIES, *filter(None, others)})
 
 
 def versions(*libraries: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -86,3 +87,23 @@ def test_the_version_of_every_library_that_bears_on_a_number_is_in_the_identity(
     others = {NAMES.get(name, name) for name in imported - set(sys.stdlib_module_names) - {"foresight"}}
     assert {"torch", "pycocotools"} <= others  # it looks at the right files
     assert others - ELSEWHERE.keys() <= set(planner.LIBRARIES)
+
+
+def test_a_library_that_a_teams_own_handler_imports_is_in_its_identity_too(toy, tmp_path, monkeypatch):
+    made = tmp_path / "site"
+    for name, module in (("curve-fitter", "curves"), ("rulers", "rulers")):
+        (made / module).mkdir(parents=True)
+        (made / module / "__init__.py").write_text("")
+        info = made / f"{name.replace('-', '_')}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Name: {name}\nVersion: 1.0\n")
+        (info / "top_level.txt").write_text(f"{module}\n")
+    monkeypatch.syspath_prepend(made)
+    toy.edit_handlers("import numpy as np", "import curves.deep\nfrom rulers import of_wood\nimport numpy as np")
+    before = planner.plan_steps(job(toy), toy.home, "").of("t1-toy", "t_a")[0]
+    assert {"curve-fitter": "1.0", "rulers": "1.0"}.items() <= before.identity["versions"].items()
+    (made / "rulers-1.0.dist-info" / "METADATA").write_text("Name: rulers\nVersion: 2.0\n")
+    (made / "rulers-1.0.dist-info").rename(made / "rulers-2.0.dist-info")
+    os.utime(made, (0, 0))  # another time than before, however coarse the clock of the file system
+    after = planner.plan_steps(job(toy), toy.home, "").of("t1-toy", "t_a")[0]
+    assert after.fingerprint != before.fingerprint
