@@ -45,7 +45,7 @@ def written_down(home: Home, run_id: str) -> Iterator[None]:
 def mark_dead(home: Home, *, besides: str = "") -> list[str]:
     """Mark every flow run whose process is gone as crashed, but for the one of that id. One line each; one that another
     server knows is left."""
-    dead = [path for path in sorted(_folder(home).glob("*.json")) if path.stem != besides and _is_dead(path)]
+    dead = [path for path in sorted(_folder(home).glob("*.json")) if path.stem != besides and _dead_run(path)]
     if not dead:
         return []
     with get_client(sync_client=True) as client:
@@ -65,6 +65,9 @@ def reschedule_pending(pool: str) -> int:
 
 
 def _mark(client: SyncPrefectClient, home: Home, path: Path) -> str:
+    run_id = _dead_run(path)  # once more: the server was slow to answer, and somebody retries it meanwhile
+    if run_id is None:
+        return ""
     try:
         run = client.read_flow_run(path.stem)  # type: ignore[arg-type]  # it takes the text of an id as well
     except ObjectNotFound:
@@ -73,7 +76,6 @@ def _mark(client: SyncPrefectClient, home: Home, path: Path) -> str:
     if run.state is None or not run.state.is_final():
         client.set_flow_run_state(run.id, Crashed(message=MESSAGE), force=True)
         said = f"flow run {run.name} was marked as crashed: {MESSAGE}"
-    run_id = read_json(path)["run_id"]
     for file in home.results.glob(f"*/runs/{run_id}/run.json"):
         experiment_id = file.parents[2].name
         if runs.read_run(home, experiment_id, run_id).status == "running":
@@ -83,10 +85,16 @@ def _mark(client: SyncPrefectClient, home: Home, path: Path) -> str:
     return said
 
 
-def _is_dead(path: Path) -> bool:
-    """By its process, on this machine alone: what runs on another one is for the heartbeats to tell."""
-    process = Process(**read_json(path)["process"])
-    return process.host == Process.current().host and not process.is_alive()
+def _dead_run(path: Path) -> str | None:
+    """The run's id if its process is gone; None if it lives, has ended meanwhile, or is of another machine, which is
+    for the heartbeats to tell."""
+    try:
+        written = read_json(path)
+    except FileNotFoundError:
+        return None
+    process = Process(**written["process"])
+    is_dead = process.host == Process.current().host and not process.is_alive()
+    return str(written["run_id"]) if is_dead else None
 
 
 def _folder(home: Home) -> Path:

@@ -45,7 +45,7 @@ def read_history(home: Home) -> History:
             usage, artifacts = record["usage"], record["artifacts"]
             taken = Taken(usage["device"], float(usage["seconds"]), sum(each["size_bytes"] for each in artifacts))
             key, finished_at = (record["profile"], work_of(record["label"])), str(record["finished_at"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, FileNotFoundError):  # one may be replaced just now
             continue
         found.setdefault(key, []).append((finished_at, taken))
     return {key: [taken for _, taken in sorted(each, key=lambda pair: pair[0])] for key, each in found.items()}

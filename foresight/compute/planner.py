@@ -6,6 +6,7 @@ them are not there yet. Nothing heavy is imported: a plan whose steps are all re
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -363,7 +364,8 @@ def withdraw_broken(plan: StepPlan, home: Home, compute: str = "local") -> list[
                 continue
             else:
                 reason = overtaken(home, record) or "an artifact of it is missing or damaged"
-        path.replace(path.with_name("record.broken.json"))
+        with contextlib.suppress(FileNotFoundError):  # another run has just done so
+            path.replace(path.with_name("record.broken.json"))
         lines.append(f"{step.label}: {reason}; computing it again")
     return lines
 

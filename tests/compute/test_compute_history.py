@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foresight.compute import history
 from foresight.compute.gpus import GPU_CLASSES
 from foresight.compute.history import Taken, expected_seconds, read_history, work_of
+from foresight.files import read_json
 from foresight.home import Home
 
 DEVICES = st.sampled_from(["cpu", *GPU_CLASSES])
@@ -65,6 +67,19 @@ def test_records_are_read_by_profile_and_work_and_a_damaged_one_is_passed_over(t
     assert set(found) == {("tiny", "c1/e1_1"), ("real", "x")}
     assert [taken.seconds for taken in found["tiny", "c1/e1_1"]] == [5.0, 3.0]
     assert found["real", "x"] == [Taken("cpu", 9.0, 10)]
+
+
+def test_a_record_that_is_withdrawn_while_they_are_read_is_passed_over(tmp_path: Path, monkeypatch):
+    home = Home(tmp_path)
+    home.step("a").mkdir(parents=True)
+    home.record("a").write_text("{}")
+
+    def withdrawn(path: Path):
+        path.unlink()
+        return read_json(path)
+
+    monkeypatch.setattr(history, "read_json", withdrawn)
+    assert read_history(home) == {}
 
 
 @pytest.mark.parametrize("device", ["cpu", "H100"])

@@ -49,6 +49,20 @@ def test_another_run_takes_what_a_refresh_has_just_computed(toy, under_way):
     assert verify(toy.home) == []
 
 
+def test_two_runs_that_begin_at_once_may_both_withdraw_what_is_broken(toy, monkeypatch):
+    run_in_process(job(toy), toy.home)
+    plan = planner.plan_steps(job(toy), toy.home, "next")
+
+    def meanwhile(record, home, *, thorough):
+        home.record(record.fingerprint).unlink()
+        return False
+
+    monkeypatch.setattr(planner, "is_sound", meanwhile)
+    lines = planner.withdraw_broken(plan, toy.home)
+    assert len(lines) == 2
+    assert all(line.endswith("an artifact of it is missing or damaged; computing it again") for line in lines)
+
+
 def test_a_number_that_was_edited_after_a_refresh_is_found(toy):
     for refresh in (False, True):
         run_in_process(job(toy, refresh=refresh), toy.home)

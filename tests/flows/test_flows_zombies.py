@@ -95,6 +95,20 @@ def test_a_retry_does_not_mark_itself_for_what_its_killed_attempt_left(toy, kill
     assert not path.exists()
 
 
+def test_what_ends_or_is_retried_while_it_is_looked_at_is_left(toy, killed, monkeypatch):
+    path, client = killed(dead()), Client(Running())
+
+    def slow_to_connect(sync_client):
+        write_json(path, {"run_id": "run-1", "process": vars(Process.current())})
+        return client
+
+    monkeypatch.setattr(zombies, "get_client", slow_to_connect)
+    assert zombies.mark_dead(toy.home) == []
+    assert client.marked == []
+    monkeypatch.setattr(type(path), "glob", lambda self, pattern: iter([self / "ended.json"]))
+    assert zombies.mark_dead(toy.home) == []
+
+
 def test_what_lives_and_what_another_server_knows_is_left(toy, killed, monkeypatch):
     path, client = killed(Process.of(os.getpid())), Client(None)
     monkeypatch.setattr(zombies, "get_client", lambda sync_client: client)
