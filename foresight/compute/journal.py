@@ -8,6 +8,7 @@ offset in the log at which each attempt began tells whose line is whose, with no
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -51,11 +52,12 @@ class Journal:
 
 
 class JournalWriter:
-    """Appends whole lines."""
+    """Appends whole lines, behind the last one that is whole."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        os.ftruncate(self._descriptor, path.read_bytes().rfind(b"\n") + 1)
 
     def begin(self, attempts: Sequence[OpenAttempt], label: str, timeout_s: float) -> None:
         self._append(
@@ -80,7 +82,9 @@ class JournalWriter:
         os.close(self._descriptor)
 
     def _append(self, event: Mapping[str, Any]) -> None:
-        os.write(self._descriptor, f"{canonical_json(event)}\n".encode())
+        line = f"{canonical_json(event)}\n".encode()
+        if os.write(self._descriptor, line) < len(line):  # what is left of a disk takes a part
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def read_journal(path: Path) -> Journal:
