@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
+import fcntl
 import os
 import uuid
 from dataclasses import dataclass, replace
@@ -72,13 +73,16 @@ class Home:
 
     @property
     def id(self) -> str:
-        """Tells this home from others that use the same volumes. Made when it is first asked for."""
-        path = self.root / "home-id"
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileExistsError), path.open("x") as stream:
-                stream.write(uuid.uuid4().hex)
-        return path.read_text()
+        """Tells this home from others that use the same volumes. Made when it is first asked for, by many at once."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / "home-id").open("a+") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            stream.seek(0)
+            known = stream.read()
+            if not known:
+                known = uuid.uuid4().hex
+                stream.write(known)
+        return known
 
     def step(self, fingerprint: str) -> Path:
         return self.steps / fingerprint
@@ -95,9 +99,17 @@ class Home:
             probe = self.root / f".writable.{os.getpid()}"
             try:
                 probe.write_bytes(bytes(4096))  # an empty file fits on a full disk
+                with probe.open("r+b") as stream:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             finally:
                 probe.unlink(missing_ok=True)
         except OSError as error:
+            if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise UserError(
+                    f"FORESIGHT_HOME lies on a file system without file locks: {self.root} ({error.strerror}). They "
+                    "keep two runs from computing one step twice. Set FORESIGHT_HOME to a local disk, or mount that "
+                    "one with locks (NFS: version 4, or with lockd)."
+                ) from error
             raise UserError(
                 f"FORESIGHT_HOME is not writable: {self.root} ({error.strerror}). "
                 "Free some space or permissions there, or set FORESIGHT_HOME to another folder."
