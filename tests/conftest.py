@@ -180,7 +180,9 @@ class Toy:
 
     def second_handler(self, name: str, file: str = "plan.yaml") -> str:
         """Write the plan (or another one beside it) with this handler for `t_b`, and return its path."""
-        (self.folder / file).write_text(PLAN.replace("HANDLER_B", name))
+        held = "resources: {timeout_s: 600, deadline_s: 600}, " if name == "held" else ""
+        plan = PLAN.replace('handler: "toy_handlers:HANDLER_B"', f'{held}handler: "toy_handlers:HANDLER_B"')
+        (self.folder / file).write_text(plan.replace("HANDLER_B", name))
         return str(self.folder / file)
 
     def edit_handlers(self, old: str, new: str) -> None:

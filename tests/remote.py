@@ -74,7 +74,7 @@ class Remote:
 
     def began(self, name: str, times: int = 1) -> None:
         """Wait until the handler has begun so often."""
-        self.plane.until(lambda: self.noted("began").count(name) >= times, 60.0, f"{name} at work")
+        self.plane.until(lambda: self.noted("began").count(name) >= times, f"{name} at work")
 
     def run(self, *steps: Step, run_id: str = "run", home: Home | None = None, **options: Any) -> Run:
         return Run(Call(steps), run_id, home or self.home(), options)

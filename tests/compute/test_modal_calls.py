@@ -55,7 +55,7 @@ def test_a_gpu_and_its_limits_are_those_of_the_step(remote: Remote) -> None:
 def test_the_log_is_live(remote: Remote) -> None:
     run = remote.run(remote.step("held", held=True)).start()
     remote.began("held")
-    remote.plane.until(lambda: "held is at work" in run.said, 5.0, "the line, within 5 s")
+    remote.plane.until(lambda: "held is at work" in run.said, "the line, while the call goes on")
     remote.let_go()
     run.wait()
     assert run.said.count("held is at work") == 1
@@ -82,17 +82,17 @@ def test_a_call_outlives_who_submitted_it(remote: Remote) -> None:
     step = remote.step("held", held=True)
     first = remote.run(step, run_id="first").start()
     remote.began("held")
-    remote.plane.until(lambda: "held is at work" in first.said, 15.0)
+    remote.plane.until(lambda: "held is at work" in first.said)
     first.backend.let_go("first")
     assert "goes on" in str(first.failed())
     again = remote.run(step, run_id="first").start()
-    remote.plane.until(lambda: again.said, 15.0)
+    remote.plane.until(lambda: again.said)
     assert "held is at work" not in again.said  # it was shown before
     again.backend.let_go("first")
     again.failed()
     assert "attached" in again.said[0]
     other = remote.run(step, run_id="second").start()
-    remote.plane.until(lambda: "held is at work" in other.said, 15.0)
+    remote.plane.until(lambda: "held is at work" in other.said)
     remote.let_go()
     other.wait()
     assert other.failure is None
@@ -108,7 +108,7 @@ def test_a_result_that_nobody_waited_for_is_read(remote: Remote) -> None:
     first.backend.let_go("run")
     first.failed()
     remote.let_go()
-    remote.plane.until(lambda: remote.calls_of(step)[0]["state"] == "done", 30.0)
+    remote.plane.until(lambda: remote.calls_of(step)[0]["state"] == "done")
     remote.run(step).whole()
     assert len(remote.calls_of(step)) == 1
 
@@ -121,7 +121,7 @@ def test_a_result_that_expired_is_read_from_the_volume(remote: Remote) -> None:
     first.failed()
     remote.let_go()
     (call,) = remote.calls_of(step)
-    remote.plane.until(lambda: remote.plane.call(call["id"])["state"] == "done", 30.0)
+    remote.plane.until(lambda: remote.plane.call(call["id"])["state"] == "done")
     remote.plane.expire(call["id"])
     run = remote.run(step).whole()
     assert read_record(run.home, step.fingerprint) is not None
@@ -165,7 +165,7 @@ def test_a_call_that_was_never_written_down_is_cancelled_as_ones_own(
     monkeypatch.undo()
     remote.began("held")
     again = remote.run(step).start()
-    remote.plane.until(lambda: again.said, 30.0)
+    remote.plane.until(lambda: again.said)
     ledger.request_cancel(again.home, "run")
     assert again.failed().cause == "cancelled"
     assert remote.calls_of(step)[0]["status"] == "TERMINATED"
@@ -176,7 +176,7 @@ def test_two_homes_want_the_same_step(remote: Remote) -> None:
     here = remote.run(step, run_id="here", home=remote.home("here")).start()
     remote.began("held")
     there = remote.run(step, run_id="there", home=remote.home("there")).start()
-    remote.plane.until(lambda: "held is at work" in there.said, 20.0, "the log, in the other home")
+    remote.plane.until(lambda: "held is at work" in there.said, "the log, in the other home")
     assert "submitted from another home" in there.said[0]
     remote.let_go()
     here.wait()
@@ -202,7 +202,7 @@ def test_two_homes_at_the_same_moment(remote: Remote, monkeypatch: pytest.Monkey
     step = remote.step("held", held=True)
     runs = [remote.run(step, run_id=name, home=remote.home(name)).start() for name in ("here", "there")]
     remote.began("held")
-    remote.plane.until(lambda: [c["state"] for c in remote.calls_of(step)].count("done") == 1, 30.0, "one gave way")
+    remote.plane.until(lambda: [c["state"] for c in remote.calls_of(step)].count("done") == 1, "one gave way")
     remote.let_go()
     for run in runs:
         run.wait()
@@ -219,7 +219,7 @@ def test_a_cancel_stops_the_container(remote: Remote) -> None:
     failure = run.failed()
     assert failure.cause == "cancelled"
     (call,) = remote.calls_of(step)
-    remote.plane.until(lambda: all(c["stopped_at"] for c in remote.plane.containers()), 10.0, "no container left")
+    remote.plane.until(lambda: all(c["stopped_at"] for c in remote.plane.containers()), "no container left")
     assert call["status"] == "TERMINATED"
     (attempt,) = attempts(run.home, step)
     assert attempt["cause"] == "cancelled"
@@ -231,7 +231,7 @@ def test_who_only_waits_for_a_call_does_not_cancel_it(remote: Remote) -> None:
     here = remote.run(step, run_id="here", home=remote.home("here")).start()
     remote.began("held")
     there = remote.run(step, run_id="there", home=remote.home("there")).start()
-    remote.plane.until(lambda: there.said, 20.0)
+    remote.plane.until(lambda: there.said)
     ledger.request_cancel(there.home, "there")
     assert there.failed().cause == "cancelled"
     remote.let_go()
@@ -244,7 +244,7 @@ def test_what_another_home_cancelled_is_started_anew(remote: Remote) -> None:
     here = remote.run(step, run_id="here", home=remote.home("here")).start()
     remote.began("held")
     there = remote.run(step, run_id="there", home=remote.home("there")).start()
-    remote.plane.until(lambda: there.said, 20.0)
+    remote.plane.until(lambda: there.said)
     ledger.request_cancel(here.home, "here")
     assert here.failed().cause == "cancelled"
     failure = there.failed()

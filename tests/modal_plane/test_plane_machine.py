@@ -67,12 +67,12 @@ def test_a_plane_that_is_lost_starts_its_calls_again_when_it_is_back(plane: Plan
     plane.running(waits.object_id)
     process = psutil.Process(next(c["pid"] for c in plane.containers() if not c["stopped_at"]))
     plane.kill()
-    psutil.wait_procs([process], timeout=5)
+    psutil.wait_procs([process], timeout=60)
     assert not process.is_running()
     with pytest.raises(modal.exception.ConnectionError):
         waits.get(timeout=0)
     plane.start()
-    assert waits.get(timeout=30)["value"] == "waits"
+    assert waits.get(timeout=60)["value"] == "waits"
     assert done.get(timeout=0)["value"] == "done"
     executions = plane.call(waits.object_id)["executions"]
     assert [e["ended_by"] for e in executions] == ["plane_lost", "output"]
