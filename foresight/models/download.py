@@ -18,6 +18,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from foresight.errors import UserError
 from foresight.files import read_json, sha256_bytes, write_json
 from foresight.home import Home
@@ -64,7 +66,10 @@ def make_available(spec: ModelSpec, home: Home, forward: bool = True, verify: bo
     """
     folder = locate(spec, home)
     if not spec.stand_in and not _complete(folder):
-        _download(spec, home, folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.parent / f".{folder.name}.lock"):  # runs side by side want the same weights
+            if not _complete(folder):
+                _download(spec, home, folder)
     manifest = read_manifest(spec, home)
     _require_present(spec, folder, manifest.files)
     stamp = _stamp_path(folder, home)

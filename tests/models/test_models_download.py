@@ -1,6 +1,8 @@
 import json
 import os
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -78,6 +80,19 @@ def test_nothing_is_fetched_twice(hub, home):
     hub.error = AssertionError("the hub was asked again")
     make_available(SPEC, home)
     make_available(SPEC, home, verify=True)
+
+
+def test_two_runs_that_want_the_same_weights_fetch_them_once(hub, home):
+    together = threading.Barrier(2)
+
+    def run():
+        together.wait()
+        return make_available(SPEC, home)
+
+    with ThreadPoolExecutor(2) as runs:
+        first, second = (future.result() for future in [runs.submit(run), runs.submit(run)])
+    assert first == second == identity(SPEC, home)
+    assert sorted(hub.fetched) == ["LICENSE.md", "vae/config.json", WEIGHTS]
 
 
 def test_weights_that_are_not_what_the_hub_states_are_named_and_removed(hub, home):
