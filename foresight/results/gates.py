@@ -28,7 +28,7 @@ from foresight.home import Home
 from foresight.plan.schema import Experiment, Gate, Plan
 from foresight.results import document, runs
 from foresight.results.lineage import used_by, with_used
-from foresight.results.record import Record
+from foresight.results.record import Provenance, Record
 from foresight.results.runs import Run
 
 GateVerdict = Literal["pass", "fail", "investigate", "pending", "not applicable"]
@@ -192,9 +192,14 @@ def _uncommitted(home: Home, built: document.Document, all_runs: Sequence[Run]) 
     found = [
         sub_id
         for sub_id, records in _deciding(built).items()
-        if any(one.provenance.git_dirty or one.run_id in dirty_runs for one in with_used(home, records))
+        if any(_is_changed(one.provenance) or one.run_id in dirty_runs for one in with_used(home, records))
     ]
     return f"{', '.join(found)} {'was' if len(found) == 1 else 'were'}" if found else ""
+
+
+def _is_changed(provenance: Provenance) -> bool:
+    """Also where git named a commit and was too slow to say whether that is what ran."""
+    return bool(provenance.git_dirty or (provenance.git_commit and provenance.git_dirty is None))
 
 
 def _of_criterion(criterion: dict) -> GateVerdict:

@@ -193,6 +193,14 @@ def test_a_container_without_git_does_not_hide_that_the_run_was_started_from_a_c
     assert "e1_4, e1_5 were measured with changes" in state(home).reason
 
 
+def test_a_commit_that_git_did_not_call_clean_moves_no_gate(home):
+    unsaid = [
+        one.model_copy(update={"provenance": one.provenance.model_copy(update={"git_dirty": None})}) for one in real()
+    ]
+    finished_run(home, "run-1", unsaid, profile="real", git_dirty=False)
+    assert state(home).verdict == "pending"
+
+
 def test_a_clean_run_over_records_of_a_changed_checkout_does_not_wash_them(home):
     finished_run(home, "run-1", real(), profile="real", git_dirty=True)
     finished_run(home, "run-2", real(), profile="real", git_dirty=False)
