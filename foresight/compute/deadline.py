@@ -1,6 +1,8 @@
 """The deadline of a call: for all attempts of a run together, from when the first of them was submitted.
 
-So a wait for a machine and every retry count, and a wait for this home's own slots and limits does not.
+So a wait for a machine and every retry of the run's own count, and a wait for this home's own slots and limits does
+not. A run that a person retries, after it ended or its process died, has another process, and its time begins anew: the
+hours in between were nobody's. What was submitted before and still goes on keeps its own time (`modal_call`).
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from datetime import UTC, datetime
 
 from foresight.compute import ledger
 from foresight.compute.backend import Call
+from foresight.compute.process import Process
 from foresight.errors import StepFailed
 from foresight.home import Home
 
@@ -18,7 +21,8 @@ class Deadline:
 
     def __init__(self, home: Home, run_id: str, call: Call) -> None:
         self._allowed_s = call.resources.deadline_s
-        self._began = ledger.first_submitted(home, run_id, {step.fingerprint for step in call.steps})
+        since = datetime.fromtimestamp(Process.current().started, UTC)
+        self._began = ledger.first_submitted(home, run_id, {step.fingerprint for step in call.steps}, since)
 
     def passed(self) -> StepFailed | None:
         """What to tell, once it has passed."""

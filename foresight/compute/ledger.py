@@ -140,11 +140,12 @@ def open_calls(home: Home, ended: set[Path]) -> list[CallEntry]:
     return sorted(still, key=lambda entry: (entry.submitted_at, entry.call_id), reverse=True)
 
 
-def first_submitted(home: Home, run_id: str, fingerprints: Collection[str]) -> datetime | None:
-    """When the run first submitted a call with one of these steps; None if it never did."""
+def first_submitted(home: Home, run_id: str, fingerprints: Collection[str], since: datetime) -> datetime | None:
+    """When the run first submitted a call with one of these steps from `since` on; None if it never did."""
     for entry in list_calls(home, run_id):
-        if any(step.fingerprint in fingerprints for step in entry.steps):
-            return datetime.fromisoformat(entry.submitted_at)
+        at = datetime.fromisoformat(entry.submitted_at)
+        if at >= since and any(step.fingerprint in fingerprints for step in entry.steps):
+            return at
     return None
 
 
