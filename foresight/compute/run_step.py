@@ -29,7 +29,7 @@ from foresight.compute.journal import JournalWriter
 from foresight.compute.publish import publish
 from foresight.compute.step import Step
 from foresight.compute.usage import Meter
-from foresight.compute.verification import require_fingerprint, require_identity
+from foresight.compute.verification import hold_code, require_fingerprint, require_identity
 from foresight.errors import StepFailed
 from foresight.home import Home
 from foresight.results.record import StepOutput, finished
@@ -198,6 +198,8 @@ class _Work:
                 self._fail(taken[step.fingerprint], error, meter)
 
         try:
+            for step in steps:
+                hold_code(step)
             execute = resolve(self._executors[steps[0].kind])
             if steps[0].kind in TOGETHER:
                 execute(steps, contexts, finish)
