@@ -21,7 +21,7 @@ import numpy as np
 
 from foresight.data.objects import objects_of, padded_boxes
 from foresight.metrics.box_sets import matched_iou
-from foresight.metrics.statistics import Interval, mean_interval, paired_difference_interval
+from foresight.metrics.statistics import Insufficient, Interval, mean_interval, paired_difference_interval
 from foresight.plots.style import Estimate
 from foresight.probes.box_sets import BoxSetProbe, constant_boxes, fit_box_set_probe
 from foresight.probes.projection import fit_projection, group_tokens
@@ -75,13 +75,17 @@ class Reading:
         return {name: part(index) for name, index in self.split.parts.items()}
 
     def common_width(self, needs: Sequence[str], grid: Grid) -> int:
-        """How many numbers each cell of `grid` can have at all of these points, at most the profile's `width`."""
+        """How many numbers each cell of `grid` has at all of these points: the profile's `width`, or what there is."""
+        return min(self.room(needs, grid), self.runner.config.get("width", 2**20))
+
+    def room(self, needs: Sequence[str], grid: Grid) -> int:
+        """How many numbers each cell of `grid` can have at all of these points."""
         cells = grid[0] * grid[1]
         widths = [min(len(self.split.train) * cells, CELLS_FOR_PCA)]
         for need in needs:
             _, h, w, own = self.runner.features(need).shape
             widths.append(own * (h * w // cells))
-        return min(*widths, self.runner.config.get("width", 2**20))
+        return min(widths)
 
     # ------------------------------------------------------------------ boxes
 
@@ -184,10 +188,15 @@ Standing = Literal["ahead of", "level with", "behind", "not told apart (too few 
 
 def standing(scores: np.ndarray, other: np.ndarray, groups: Sequence[str]) -> Standing:
     """How one arm stands to another on the same samples, more being better: by the paired difference over sources."""
-    found = paired_difference_interval([(scores.tolist(), other.tolist(), list(groups))], higher_is_better=True)
+    found = difference(scores, other, groups)
     if not isinstance(found, Interval):
         return "not told apart (too few sources) from"
     return ("ahead of" if found.low > 0 else "behind") if found.excludes_zero else "level with"
+
+
+def difference(scores: np.ndarray, other: np.ndarray, groups: Sequence[str]) -> Interval | Insufficient:
+    """By how much one arm has more than another on the same samples, over sources."""
+    return paired_difference_interval([(scores.tolist(), other.tolist(), list(groups))], higher_is_better=True)
 
 
 def name_of(need: str) -> str:

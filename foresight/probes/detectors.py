@@ -99,6 +99,20 @@ class DenseDetector(nn.Module):
         return boxes[cell[kept]].numpy(), name[kept].numpy(), scores[cell[kept], name[kept]].numpy()
 
 
+class NoDetector(nn.Module):
+    """The head of a system that is asked for no objects: [N, h, w, D] -> [N, 0]."""
+
+    def forward(self, tokens_NhwD: torch.Tensor) -> torch.Tensor:
+        return tokens_NhwD.flatten(1)[:, :0]
+
+    def loss(self, made_N0: torch.Tensor, targets_NM6: torch.Tensor) -> torch.Tensor:
+        return made_N0.sum()
+
+    def found(self, made_0: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of one picture: none."""
+        return np.empty((0, 4), np.float32), np.empty(0, np.int64), np.empty(0, np.float32)
+
+
 class DetectionTransformer(nn.Module):
     """H7: [N, h, w, D] -> [N, layers, Q, C + 1 + 4]: class logits, the last of them background, and boxes.
 

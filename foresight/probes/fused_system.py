@@ -1,15 +1,16 @@
 """A fused system, trained and frozen: what is done to two encoders' tokens before the net (`fusion`), and after it.
 
-Both streams are first brought to one grid and one width, without gradient: what a stream has under one cell of the
-coarser grid stands side by side and is projected by a PCA fitted on train. So whatever plays the two parts has the same
-shape, and what an arm with two streams gains over one that has a stream twice is the other stream's and not its size's.
+Both streams are first brought to one grid, and each to a given width, without gradient: what a stream has under one
+cell of the coarser grid stands side by side and is projected by a PCA fitted on train. So of one width whatever plays
+the two parts has the same shape, and what an arm with two streams gains over one that has a stream twice is the other
+stream's and not its size's.
 Latents have a linear map in closed form (`latents.CellRidge`) from both streams side by side, and the net for the rest.
 
 The three heads are trained together with the fusion, by one loss, and stopped by one validation loss. A system is saved
 as safetensors, whole: weights, projections, statistics, and what it was trained on as JSON; no pickle. What is loaded
 reads the same to the last bit.
 
-Streams a, b [N, h, w, C], latents [N, H, W, Z]; K slots for boxes.
+Streams a [N, h, w, A], b [N, h, w, B], both side by side [N, h, w, A + B], latents [N, H, W, Z]; K slots for boxes.
 """
 
 from __future__ import annotations
@@ -33,14 +34,15 @@ from foresight.metrics.detection import Detections
 from foresight.metrics.threads import single_thread
 from foresight.probes.box_sets import half_side, objectness_of
 from foresight.probes.detectors import detection_targets
-from foresight.probes.fusion import CrossAttention, FusionNet
+from foresight.probes.fusion import FusionNet
 from foresight.probes.latents import CellRidge, fit_cell_ridge, latent_statistics
 from foresight.probes.linear import RidgeProbe, Standardiser
 from foresight.probes.projection import Projection, fit_projection, group_tokens
+from foresight.probes.strategies import CrossAttention
 from foresight.probes.training import TrainingHistory, Watch, parameter_count, seeded, train
 
 BATCH = 64
-_FORMAT = 1
+_FORMAT = 2
 _HEADER = "foresight_system"
 
 
@@ -71,7 +73,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Lesson:
-    """Pictures to learn from: streams that are alike, and what is to be read."""
+    """Pictures to learn from: streams on one grid, and what is to be read."""
 
     a: np.ndarray
     b: np.ndarray
@@ -105,15 +107,15 @@ class FusionSystem:
         return self.streams[0].apply(tokens_a), self.streams[1].apply(tokens_b)
 
     @torch.inference_mode()
-    def read(self, a_NhwC: np.ndarray, b_NhwC: np.ndarray) -> Reading:
-        """Of streams that are alike."""
+    def read(self, a_NhwA: np.ndarray, b_NhwB: np.ndarray) -> Reading:
+        """Of streams as `alike` gives them."""
         self.net.eval()
-        ids = np.array(self.net.shape["category_ids"])
+        ids, both = np.array(self.net.shape["category_ids"]), np.concatenate([a_NhwA, b_NhwB], -1)
         latents, boxes, objects = [], [], []
         with single_thread():
-            for start in range(0, len(a_NhwC), BATCH):
-                part = [torch.from_numpy(x[start : start + BATCH]).to(self.device) for x in (a_NhwC, b_NhwC)]
-                made = [each.cpu().numpy() for each in self.net.read(*part)]
+            for start in range(0, len(both), BATCH):
+                part = torch.from_numpy(both[start : start + BATCH]).to(self.device)
+                made = [each.cpu().numpy() for each in self.net(part)]
                 latents.append(made[0])
                 boxes += [of[(of[:, 4] > 0) | (of[:, 4] == of[:, 4].max())][:, :4] for of in made[1]]
                 for one in made[2]:
@@ -122,11 +124,11 @@ class FusionSystem:
                     objects.append(Detections(sound, ids[names], scores))
         z = np.concatenate(latents)
         if self.linear is not None:
-            z = z + self.linear.predict(np.concatenate([a_NhwC, b_NhwC], -1))
+            z = z + self.linear.predict(both)
         return Reading((z * self.scale + self.mean).astype(np.float32), boxes, objects)
 
     @torch.inference_mode()
-    def attention(self, a_NhwC: np.ndarray, b_NhwC: np.ndarray) -> np.ndarray | None:
+    def attention(self, a_NhwA: np.ndarray, b_NhwB: np.ndarray) -> np.ndarray | None:
         """[N, layers]: the share of attention that goes to stream a. None for a strategy that does not attend."""
         self.net.eval()
         strategy = self.net.encoder.strategy
@@ -134,8 +136,8 @@ class FusionSystem:
             return None
         with single_thread():
             found = [
-                strategy.shares(*(torch.from_numpy(x[start : start + BATCH]).to(self.device) for x in (a_NhwC, b_NhwC)))
-                for start in range(0, len(a_NhwC), BATCH)
+                strategy.shares(*(torch.from_numpy(x[start : start + BATCH]).to(self.device) for x in (a_NhwA, b_NhwB)))
+                for start in range(0, len(a_NhwA), BATCH)
             ]
         return torch.cat(found).cpu().numpy()
 
@@ -222,8 +224,9 @@ def fit_fusion(
     strategy: str = "cross_attention",
     hidden: int = 64,
     layers: int = 1,
+    options: Mapping[str, int] | None = None,
     parts: int = 4,
-    linear: bool = True,
+    linear: bool | CellRidge = True,
     adapter: Mapping[str, Any] | None = None,
     detector: Mapping[str, Any] | None = None,
     loss: Sequence[float] = (1.0, 1.0, 1.0),
@@ -238,13 +241,14 @@ def fit_fusion(
 ) -> FusionSystem:
     """Train the fusion and its three heads together; `validation` stops it. `streams` made both lessons' a and b.
 
-    `adapter`: width and depth of the latents' head. `detector`: kind and sizes of the objects' head. `loss`: weights of
-    latents, boxes, objects. `linear=False` leaves out the closed form of the latents.
+    `options`: what the strategy alone knows. `adapter`: width and depth of the latents' head. `detector`: kind and
+    sizes of the objects' head. `loss`: weights of latents, boxes, objects. `linear`: False leaves out the closed form
+    of the latents, and one that was fitted on the same lessons need not be fitted again.
     """
     both, both_val = (np.concatenate([part.a, part.b], -1) for part in (learn, validation))
     mean, scale = latent_statistics(learn.latents)
     z, z_val = (((part.latents - mean) / scale).astype(np.float32) for part in (learn, validation))
-    base = fit_cell_ridge(both, z, both_val, z_val) if linear else None
+    base = linear if isinstance(linear, CellRidge) else fit_cell_ridge(both, z, both_val, z_val) if linear else None
     if base is not None:
         z, z_val = z - base.predict(both), z_val - base.predict(both_val)
     boxes, boxes_val = (padded_boxes(part.objects, slots) for part in (learn, validation))
@@ -253,9 +257,9 @@ def fit_fusion(
     objects = detection_targets([*learn.objects, *validation.objects], ids, most)
     shape = {
         "grid": both.shape[1:3],
-        "width": learn.a.shape[-1],
+        "widths": [learn.a.shape[-1], learn.b.shape[-1]],
         "latents": learn.latents.shape[1:],
-        "encoder": {"strategy": strategy, "hidden": hidden, "layers": layers},
+        "encoder": {"strategy": strategy, "hidden": hidden, "layers": layers, **(options or {})},
         "adapter": {"width": 64, "depth": 1, **(adapter or {})},
         "slots": slots,
         "parts": parts,
@@ -267,14 +271,11 @@ def fit_fusion(
     with seeded(seed):
         net = FusionNet(shape, objectness_of(both, boxes, both_val, boxes_val, parts))
     rows = {}
-    for part, of, latents, in_slots, found in (
-        ("train", learn, z, boxes, objects[: len(z)]),
-        ("validation", validation, z_val, boxes_val, objects[len(z) :]),
+    for part, inputs, *targets in (
+        ("train", both, z, boxes, objects[: len(z)]),
+        ("validation", both_val, z_val, boxes_val, objects[len(z) :]),
     ):
-        n = len(latents)
-        inputs = np.stack([of.a, of.b], 1).reshape(n, -1)
-        targets = np.concatenate([latents.reshape(n, -1), in_slots.reshape(n, -1), found.reshape(n, -1)], 1)
-        rows[part] = (inputs, targets)
+        rows[part] = (inputs, np.concatenate([of.reshape(len(of), -1) for of in targets], 1))
     history = train(
         net,
         net.loss,  # type: ignore[arg-type]  # the trainer hands on whatever the net makes

@@ -1,16 +1,15 @@
 """The fused encoder (H12): two encoders' tokens of one picture become one grid of tokens, and three heads read it.
 
-Two streams come in, alike in grid and width (`fused_system` makes them so): a system that is given one stream twice has
-exactly the weights of one that is given two. A fused token is both streams' tokens of its cell, plus what a strategy
-makes of all of them; the last layer of that starts at zero, so training starts from the two side by side. The strategy
-is the one replaceable part, `STRATEGIES`: for `cross_attention` every cell asks all tokens of both streams (at 224 px
-that is 64 queries, as published). Tokens are those of the picture alone, a whole grid: nothing is padded, so there is
-nothing to mask.
+Two streams come in, on one grid (`fused_system` sees to it). Where they are of one width, a system that is given one
+stream twice has exactly the weights of one that is given two. A fused token is both streams' tokens of its cell, plus
+what a strategy makes of all of them (`strategies`); the last layer of that starts at zero, so training starts from the
+two side by side. With `cross_attention` every cell asks all tokens of both streams: at 224 px that is 64 queries, as
+published. Tokens are those of the picture alone, a whole grid: nothing is padded, so there is nothing to mask.
 
 The heads are those of other studies: latents for the video model's frozen decoder (`latents`), a set of boxes (H5,
-`box_sets`), objects of every class (H7 or the dense head, `detectors`).
+`box_sets`), objects of every class (H7 or the dense head, `detectors`) or of none.
 
-Streams a, b [N, h, w, C], fused tokens [N, h, w, 2 C], latents [N, H, W, Z]; K slots for boxes.
+Streams a [N, h, w, A], b [N, h, w, B], fused tokens [N, h, w, A + B], latents [N, H, W, Z]; K slots for boxes.
 """
 
 from __future__ import annotations
@@ -25,83 +24,23 @@ from torch import nn
 from torch.nn import functional as F
 
 from foresight.probes.box_sets import GlimpseHead, box_set_loss
-from foresight.probes.detectors import DenseDetector, DetectionTransformer, position_code
+from foresight.probes.detectors import DenseDetector, DetectionTransformer, NoDetector
 from foresight.probes.latents import CrossAttentionAdapter
-
-_HEADS = 4  # of attention
-
-
-class CrossAttention(nn.Module):
-    """Every cell asks all tokens of both streams, `layers` times. Two [N, h, w, C] -> [N, h, w, hidden]."""
-
-    def __init__(self, width: int, *, hidden: int, layers: int, dropout: float = 0.1) -> None:
-        super().__init__()
-        self.ask = nn.Linear(2 * width, hidden)
-        self.tell = nn.ModuleList(nn.Linear(width, hidden) for _ in range(2))
-        self.stream = nn.Parameter(0.02 * torch.randn(2, hidden))
-        self.layers = nn.ModuleList(_Layer(hidden, dropout) for _ in range(layers))
-
-    def forward(self, a_NhwC: torch.Tensor, b_NhwC: torch.Tensor) -> torch.Tensor:
-        cells, tokens = self._start(a_NhwC, b_NhwC)
-        for layer in self.layers:
-            cells = layer(cells, tokens)[0]
-        return cells.unflatten(1, a_NhwC.shape[1:3])
-
-    def shares(self, a_NhwC: torch.Tensor, b_NhwC: torch.Tensor) -> torch.Tensor:
-        """[N, layers]: how much of the attention goes to stream a, mean over cells; b gets the rest."""
-        cells, tokens = self._start(a_NhwC, b_NhwC)
-        found = []
-        for layer in self.layers:
-            cells, weights_NTS = layer(cells, tokens, weigh=True)
-            found.append(weights_NTS[..., : tokens.shape[1] // 2].sum(-1).mean(1))
-        return torch.stack(found, 1)
-
-    def _start(self, a_NhwC: torch.Tensor, b_NhwC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        h, w = a_NhwC.shape[1:3]
-        where = position_code(h, w, self.stream.shape[-1], self.stream)
-        cells = self.ask(torch.cat([a_NhwC, b_NhwC], -1)).flatten(1, 2) + where
-        both = (a_NhwC, b_NhwC)
-        tokens = [
-            tell(x).flatten(1, 2) + where + name for tell, x, name in zip(self.tell, both, self.stream, strict=True)
-        ]
-        return cells, torch.cat(tokens, 1)
-
-
-class _Layer(nn.Module):
-    """Attention to the tokens and an MLP, each after a norm and with a residual."""
-
-    def __init__(self, hidden: int, dropout: float) -> None:
-        super().__init__()
-        self.before_attention, self.before_mlp = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
-        self.attention = nn.MultiheadAttention(hidden, _HEADS, dropout=dropout, batch_first=True)
-        self.mlp = nn.Sequential(
-            nn.Linear(hidden, 2 * hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * hidden, hidden)
-        )
-
-    def forward(
-        self, cells: torch.Tensor, tokens: torch.Tensor, *, weigh: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        seen, weights = self.attention(self.before_attention(cells), tokens, tokens, need_weights=weigh)
-        cells = cells + seen
-        return cells + self.mlp(self.before_mlp(cells)), weights
-
-
-STRATEGIES: Mapping[str, type[nn.Module]] = {"cross_attention": CrossAttention}
-"""How two streams become one: `strategy(width, hidden=, layers=)`, two [N, h, w, C] -> [N, h, w, hidden]."""
+from foresight.probes.strategies import STRATEGIES, Widths
 
 
 class FusedEncoder(nn.Module):
-    """Two [N, h, w, C] -> [N, h, w, 2 C]: both side by side, and what the strategy adds, which is nothing at first."""
+    """a and b -> [N, h, w, A + B]: both side by side, and what the strategy adds, which is nothing at first."""
 
-    def __init__(self, width: int, *, strategy: str, hidden: int, layers: int) -> None:
+    def __init__(self, widths: Widths, *, strategy: str, hidden: int, layers: int, **options: int) -> None:
         super().__init__()
-        self.strategy = STRATEGIES[strategy](width, hidden=hidden, layers=layers)
-        self.add = nn.Sequential(nn.LayerNorm(hidden), last := nn.Linear(hidden, 2 * width))
+        self.strategy = STRATEGIES[strategy](widths, hidden=hidden, layers=layers, **options)
+        self.add = nn.Sequential(nn.LayerNorm(hidden), last := nn.Linear(hidden, sum(widths)))
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
 
-    def forward(self, a_NhwC: torch.Tensor, b_NhwC: torch.Tensor) -> torch.Tensor:
-        return torch.cat([a_NhwC, b_NhwC], -1) + self.add(self.strategy(a_NhwC, b_NhwC))
+    def forward(self, a_NhwA: torch.Tensor, b_NhwB: torch.Tensor) -> torch.Tensor:
+        return torch.cat([a_NhwA, b_NhwB], -1) + self.add(self.strategy(a_NhwA, b_NhwB))
 
 
 Made = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # latents [N, H, W, Z], slots [N, K, 5], and what objects need
@@ -110,29 +49,30 @@ Made = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # latents [N, H, W, Z], 
 class FusionNet(nn.Module):
     """The fusion and its heads. `shape` says all that is needed to build it again (`FusionSystem.load`).
 
-    Inputs are both streams in one row a picture, targets all three in one row: the trainer takes one array of each.
+    Inputs are both streams side by side, targets all three in one row: the trainer takes one array of each.
     """
 
     def __init__(self, shape: Mapping[str, Any], objectness: np.ndarray | None = None) -> None:
         super().__init__()
         self.shape = shape
-        grid, width, parts = tuple(shape["grid"]), shape["width"], shape["parts"]
-        self.encoder = FusedEncoder(width, **shape["encoder"])
-        self.latents = CrossAttentionAdapter((*grid, 2 * width), tuple(shape["latents"]), **shape["adapter"])
-        start = np.zeros((2 * width + 1, parts**2)) if objectness is None else objectness
-        self.boxes = GlimpseHead(2 * width, start, shape["slots"], shape["reach"])
+        grid, widths, parts = tuple(shape["grid"]), tuple(shape["widths"]), shape["parts"]
+        width = sum(widths)
+        self.latents = CrossAttentionAdapter((*grid, width), tuple(shape["latents"]), **shape["adapter"])
+        start = np.zeros((width + 1, parts**2)) if objectness is None else objectness
+        self.boxes = GlimpseHead(width, start, shape["slots"], shape["reach"])
         detector, classes = dict(shape["detector"]), len(shape["category_ids"])
-        self.objects: DenseDetector | DetectionTransformer
-        if detector.pop("kind", "transformer") == "dense":
-            self.objects = DenseDetector(2 * width, classes, grid, parts=parts, **detector)
+        kind = detector.pop("kind")
+        self.objects: DenseDetector | DetectionTransformer | NoDetector
+        if kind == "dense":
+            self.objects = DenseDetector(width, classes, grid, parts=parts, **detector)
+        elif kind == "none":
+            self.objects = NoDetector()
         else:
-            self.objects = DetectionTransformer(2 * width, classes, **detector)
+            self.objects = DetectionTransformer(width, classes, **detector)
+        self.encoder = FusedEncoder(widths, **shape["encoder"])  # last: heads start alike whatever the strategy
 
-    def forward(self, streams_NF: torch.Tensor) -> Made:
-        return self.read(*streams_NF.unflatten(1, (2, *self.shape["grid"], self.shape["width"])).unbind(1))
-
-    def read(self, a_NhwC: torch.Tensor, b_NhwC: torch.Tensor) -> Made:
-        fused = self.encoder(a_NhwC, b_NhwC)
+    def forward(self, both_NhwC: torch.Tensor) -> Made:
+        fused = self.encoder(*both_NhwC.split(self.shape["widths"], -1))
         return self.latents(fused), self.boxes(fused), self.objects(fused)
 
     def loss(self, made: Made, targets_NF: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ Finding = tuple[str, Mapping[str, float]]
 """A seed's template and the metrics that fill its fields."""
 
 SIGN = re.compile(r"^((?:.?[<>=^])?)[+ ]")
-_TOKEN = re.compile(r"\{\{|\}\}|\{[^{}]*\}|\w+|\s|[^\w\s]")
+_TOKEN = re.compile(r"\{\{|\}\}|\{[^{}]*\}|\w+(?:\.\w+)*|\s|[^\w\s]")
 _WORD = re.compile(r"\w")
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
-from planted_world import HEIGHT, WIDTH, PlantedParameters, World
+from planted_world import GRID_X2, HEIGHT, STAND_IN_VAE, WIDTH, PlantedParameters, World
 
+from foresight.data.dataset import DataSpec, prepare
 from foresight.data.manifest import Source
 from foresight.data.objects import objects_of, padded_boxes
-from foresight.data.recipes import Recipe, Sample
+from foresight.data.recipes import RECIPES, Recipe, Sample
+from foresight.home import Home
 from foresight.probes.box_sets import covered_parts
 
 RECIPE = Recipe("planted_objects", 1, PlantedParameters, "q2_planted:make")
@@ -78,6 +82,23 @@ def places(world: World, grid: tuple[int, int]) -> np.ndarray:
     """[N, h, w, 2]: where a token is, which tokens that are only looked at do not say."""
     y, x = np.meshgrid(*((np.arange(cells) + 0.5) / cells for cells in grid), indexing="ij")
     return np.broadcast_to(np.stack([x, y], -1), (len(world.dataset), *grid, 2)).astype(np.float32)
+
+
+@contextmanager
+def objects_and_latents(folder: Path) -> Iterator[tuple[World, np.ndarray]]:
+    """96 pictures of one or two objects, two of each of 48 sources, and their latents by the shipped stand-in."""
+    from foresight.models import loading
+    from foresight.models.identity import ModelSpec, locate
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(RECIPES, "planted_objects", RECIPE)
+        home = Home(folder)
+        spec = DataSpec(name="planted", recipe="planted_objects", parameters={"side": HEIGHT, "n": 96})
+        world = World(home, prepare(spec, home))
+        vae = ModelSpec.from_json(STAND_IN_VAE)
+        latents = loading.load(vae, locate(vae, home)).encode(np.asarray(world.dataset.images))
+        assert latents.shape[1:3] == GRID_X2
+        yield world, latents
 
 
 __all__ = ["HEIGHT", "WIDTH"]

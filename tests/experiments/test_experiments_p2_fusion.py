@@ -8,14 +8,11 @@ import math
 import numpy as np
 import pytest
 from planted_world import GRID_X2, GRID_X3, STAND_IN_VAE, World, finding, samples
-from q2_planted import RECIPE, by_class
+from q2_planted import by_class, objects_and_latents
 
-from foresight.data.dataset import DataSpec, prepare
-from foresight.data.recipes import RECIPES
 from foresight.errors import StepFailed
 from foresight.experiments.p2 import e_p2_4
 from foresight.experiments.p2.fusing import Fusing, require_unseen
-from foresight.home import Home
 from foresight.plan.loader import load_plan
 from foresight.probes.fused_system import FusionSystem
 
@@ -25,18 +22,8 @@ VAE = {"vae": STAND_IN_VAE}
 
 @pytest.fixture(scope="module")
 def objects(tmp_path_factory):
-    """96 pictures of one or two objects, two of each of 48 sources; X7 holds the latents, X4 the objects."""
-    from foresight.models import loading
-    from foresight.models.identity import ModelSpec, locate
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(RECIPES, "planted_objects", RECIPE)
-        home = Home(tmp_path_factory.mktemp("objects"))
-        spec = DataSpec(name="planted", recipe="planted_objects", parameters={"side": 64, "n": 96})
-        world = World(home, prepare(spec, home))
-        vae = ModelSpec.from_json(STAND_IN_VAE)
-        latents = loading.load(vae, locate(vae, home)).encode(np.asarray(world.dataset.images))
-        assert latents.shape[1:3] == GRID_X2
+    """X7 holds the latents, X4 the objects."""
+    with objects_and_latents(tmp_path_factory.mktemp("objects")) as (world, latents):
         known = np.concatenate([3 * by_class(world, GRID_X3, 4), world.noise(GRID_X3, 80)], -1)
         yield world.plant({"dino:X7": latents, "vlm:X4.last": known, "vae:X6": latents})
 

@@ -15,7 +15,7 @@ from foresight.metrics.box_sets import matched_iou
 from foresight.metrics.detection import AveragePrecision
 from foresight.probes.box_sets import covered_parts
 from foresight.probes.fused_system import FusionSystem, Lesson, Stream, fit_fusion
-from foresight.probes.fusion import CrossAttention, FusedEncoder
+from foresight.probes.strategies import CrossAttention
 
 N, GRID, FINE, CELLS, WIDTH = 60, (4, 6), (8, 12), (6, 9), 16
 LEARN, VALIDATE, TEST = slice(0, 36), slice(36, 44), slice(44, 60)
@@ -82,15 +82,42 @@ def test_an_arm_with_one_stream_twice_has_as_many_weights(world):
     assert set(counts[0]) == {"encoder", "latents", "boxes", "objects", "linear"}
 
 
-def test_before_training_a_fused_token_is_both_side_by_side(world):
-    encoder = FusedEncoder(3, strategy="cross_attention", hidden=8, layers=2)
-    a, b = torch.randn(2, 4, 6, 3), torch.randn(2, 4, 6, 3)
-    assert torch.equal(encoder(a, b), torch.cat([a, b], -1))
+def test_heads_start_alike_whatever_the_strategy(world):
+    nets = [fitted(world, "ab", epochs=0, strategy=strategy).net for strategy in ("cross_attention", "film")]
+    for part in ("latents", "boxes", "objects"):
+        one, other = (getattr(net, part).state_dict() for net in nets)
+        assert all(torch.equal(value, other[name]) for name, value in one.items()), part
+
+
+def test_streams_may_share_the_channels_unequally(world, tmp_path):
+    streams = (Stream.fit(world["a"][LEARN], GRID, 20), Stream.fit(world["b"][LEARN], GRID, 4))
+    parts = [lesson(world, streams, "ab", part) for part in (LEARN, VALIDATE)]
+    few = fit_fusion(streams, *parts, **{**SETTINGS, "epochs": 2})
+    told, _, _ = scores(world, few, "ab")
+    assert told < 0.6, "b has four channels for the five that the latents are made of"
+    path = tmp_path / "system.safetensors"
+    path.write_bytes(few.save({}))
+    read = [one.read(*one.alike(*(world[name][TEST] for name in "ab"))) for one in (few, FusionSystem.load(path)[0])]
+    assert np.array_equal(read[0].latents, read[1].latents)
+
+
+def test_a_system_without_a_head_for_objects_reads_the_rest_as_well(world):
+    system = fitted(world, "ab", detector={"kind": "none"}, epochs=6)
+    told, iou, ap = scores(world, system, "ab")
+    assert (told > 0.9, iou > 0.55, ap) == (True, True, 0.0)
+    assert system.parameters["objects"] == 0
+
+
+def test_a_linear_map_that_was_fitted_before_is_the_one_that_would_be_fitted(world):
+    first = fitted(world, "ab", epochs=1)
+    again = fitted(world, "ab", epochs=1, linear=first.linear)
+    assert again.linear is first.linear
+    assert again.history == first.history
 
 
 def test_attention_finds_the_stream_that_it_is_led_to():
     torch.manual_seed(0)
-    attention = CrossAttention(3, hidden=8, layers=2, dropout=0.0).eval()
+    attention = CrossAttention((3, 3), hidden=8, layers=2, dropout=0.0).eval()
     a, b = torch.randn(5, 2, 3, 3), torch.randn(5, 2, 3, 3)
     with torch.no_grad():
         shares = attention.shares(a, b)
@@ -101,7 +128,7 @@ def test_attention_finds_the_stream_that_it_is_led_to():
         attention.layers[0].attention.in_proj_bias[:8] = 1.0
         told.copy_(torch.eye(8) * 0)
         told[:, 0] = 10.0
-        attention.tell[0].bias[0] = 5.0  # every key of stream a now answers every question
+        attention.start.tell[0].bias[0] = 5.0  # every key of stream a now answers every question
         assert (attention.shares(a, b)[:, 0] > 0.95).all()
 
 
@@ -138,7 +165,7 @@ def test_a_file_of_another_kind_is_refused(world, tmp_path):
 
     path = tmp_path / "other.safetensors"
     path.write_bytes(save({"weights": torch.zeros(2)}))
-    with pytest.raises(StepFailed, match="is not a system of format 1"):
+    with pytest.raises(StepFailed, match="is not a system of format 2"):
         FusionSystem.load(path)
     path.write_bytes(b"text")
     with pytest.raises(StepFailed, match="is no safetensors file"):

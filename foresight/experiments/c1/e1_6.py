@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from skimage.util import img_as_float32
 
-from foresight.errors import UserError
+from foresight.experiments.axes import metric_on, require_values
 from foresight.metrics.reconstruction import ACCEPTABLE_LPIPS, Originals
 from foresight.plots.charts import curve
 from foresight.probes.latents import resample
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from foresight.runner import ExperimentRunner
 
 BASE = "vlm:X3"
-LEAST_VALUES = 3  # on each axis, in every profile
 TOKENS_FOR_PCA, BATCH = 50_000, 64  # tokens that a projection is fitted on, at most; pictures read at once
 X_LABELS = {
     "layer": "extraction point",
@@ -93,7 +92,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     for axis, values in axes.items():
         for value, arm in values.items():
             of = "all" if axis == "pictures" and arm == base else value  # how many all are differs from seed to seed
-            runner.log_samples(_metric(axis, of), score[arm].test, **beside)
+            runner.log_samples(metric_on(axis, of), score[arm].test, **beside)
         drawn = curve(
             list(values),
             {
@@ -119,7 +118,9 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
 
     # Finding
     best = {axis: min(values, key=lambda value: score[values[value]].validation) for axis, values in axes.items()}
-    chosen = [f"{axis} {best[axis]} ({{{_metric(axis, best[axis])}:.3f}})" for axis in ("layer", "merge", "resolution")]
+    chosen = [
+        f"{axis} {best[axis]} ({{{metric_on(axis, best[axis])}:.3f}})" for axis in ("layer", "merge", "resolution")
+    ]
     narrowest, fewest = (  # both axes ascend
         next((one for one in axes[axis].values() if score[one].good_enough), None) for axis in ("capacity", "pictures")
     )
@@ -130,10 +131,6 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         f"below {ACCEPTABLE_LPIPS} on validation: of weights {enough}; of training pictures {training}.",
         "metrics": {},
     }
-
-
-def _metric(axis: str, value: object) -> str:
-    return f"lpips_{axis}_{value}".lower().replace(".", "_")
 
 
 def _axes(runner: ExperimentRunner, n_train: int, side: int) -> dict[str, dict[Any, Arm]]:
@@ -161,12 +158,7 @@ def _axes(runner: ExperimentRunner, n_train: int, side: int) -> dict[str, dict[A
     axes = {axis: {key: replace(arm, width=width) for key, arm in values.items()} for axis, values in axes.items()}
     widths = sorted({c for c in config["capacity"] if c <= room(base)} | {width})
     axes["capacity"] = {c: replace(base, width=c) for c in widths}
-    for axis, values in axes.items():
-        if len(values) < LEAST_VALUES:
-            raise UserError(
-                f"e1_6 needs {LEAST_VALUES} values of {axis} and the profile gives {list(values)}. "
-                "Add needs (layer, resolution) or parameters (merge, capacity, pictures) to it."
-            )
+    require_values("e1_6", axes)
     return axes
 
 

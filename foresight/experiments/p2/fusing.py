@@ -1,4 +1,4 @@
-"""What e_p2_3 trains and e_p2_4 scores: the streams of a system, what it leaves, and what it is compared with.
+"""What e_p2_3 and e_p2_5 train and e_p2_4 scores: the streams of a system, what it leaves, what it is compared with.
 
 One data set of several objects a picture serves all that a system reads. Its boxes are scored as e_p2_1's are, matched
 object by object, and averaged within each picture first: `spatial_iou` is a mean over pictures. Beside it the mean box,
@@ -23,6 +23,7 @@ from foresight.metrics.box_sets import matched_iou
 from foresight.probes.box_sets import constant_boxes
 from foresight.probes.fused_system import FusionSystem, Lesson, Stream, fit_fusion
 from foresight.probes.fused_system import Reading as Read
+from foresight.probes.latents import CellRidge, latent_statistics
 from foresight.probes.pixels import image_baselines
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ SYSTEM, VLM_ONLY = "system.safetensors", "vlm_only.safetensors"
 LPIPS_LEVEL, IOU_LEVEL = 0.35, 0.60
 
 Streams = tuple[str, str]
+Widths = tuple[int, int]
 
 
 class Fusing:
@@ -47,8 +49,13 @@ class Fusing:
 
     # ------------------------------------------------------------------ training
 
-    def fit(self, arm: str, needs: Streams, *, progress: tuple[float, float]) -> FusionSystem:
-        """A system whose streams are `needs`, which may be one need twice. `arm` is the name of its loss curve."""
+    def fit(
+        self, arm: str, needs: Streams, *, progress: tuple[float, float], widths: Widths | None = None, **changed: Any
+    ) -> FusionSystem:
+        """A system whose streams are `needs`, which may be one need twice. `arm` is the name of its loss curve.
+
+        `widths`: of its streams, instead of the common one. `changed`: instead of what the profile says of `system`.
+        """
         curve, (begin, end) = self.runner.loss_curve(arm), progress
 
         def watch(epoch: Epoch) -> None:
@@ -56,11 +63,14 @@ class Fusing:
             done = begin + (end - begin) * epoch.number / max(1, epoch.of)
             self.runner.progress(done, f"{arm}, epoch {epoch.number}: validation loss {epoch.validation_loss:.4g}")
 
-        settings = dict(self.runner.config.get("system", {}))
-        return fit_fusion(
-            (self._stream(needs[0]), self._stream(needs[1])),
-            self._lesson("train", needs),
-            self._lesson("validation", needs),
+        settings = {**self.runner.config.get("system", {}), **changed}
+        widths = widths or (self.width, self.width)
+        if (needs, widths) in self._linear:
+            settings["linear"] = self._linear[needs, widths]
+        system = fit_fusion(
+            (self._stream(needs[0], widths[0]), self._stream(needs[1], widths[1])),
+            self._lesson("train", needs, widths),
+            self._lesson("validation", needs, widths),
             category_ids=sorted({int(i) for of in self.reading.objects for i in of.category_ids}),
             slots=self.reading.slots,
             parts=max(1, round(self.runner.config.get("map", MAP) / self.grid[0])),
@@ -69,6 +79,9 @@ class Fusing:
             watch=watch,
             **settings,
         )
+        if system.linear is not None:
+            self._linear[needs, widths] = system.linear
+        return system
 
     def about(self, needs: Streams) -> dict[str, Any]:
         """What a system was trained on, to be kept in its file."""
@@ -92,18 +105,26 @@ class Fusing:
         return self.reading.common_width([DINO, VLM], self.grid)
 
     @cached_property
-    def _streams(self) -> dict[str, Stream]:
+    def _streams(self) -> dict[tuple[str, int], Stream]:
         return {}
 
-    def _stream(self, need: str) -> Stream:
-        if need not in self._streams:
-            enough = self.split.train[: max(1, CELLS_FOR_PCA // (self.grid[0] * self.grid[1]))]
-            self._streams[need] = Stream.fit(self.runner.features(need)[enough], self.grid, self.width)
-        return self._streams[need]
+    @cached_property
+    def _linear(self) -> dict[tuple[Streams, Widths], CellRidge]:
+        """The closed form of the latents is the same for whatever net is put behind the same streams."""
+        return {}
 
-    def _lesson(self, part: str, needs: Streams) -> Lesson:
+    def _stream(self, need: str, width: int) -> Stream:
+        if (need, width) not in self._streams:
+            enough = self.split.train[: max(1, CELLS_FOR_PCA // (self.grid[0] * self.grid[1]))]
+            self._streams[need, width] = Stream.fit(self.runner.features(need)[enough], self.grid, width)
+        return self._streams[need, width]
+
+    def _lesson(self, part: str, needs: Streams, widths: Widths) -> Lesson:
         index = self.split.parts[part]
-        a, b = (self._stream(need).apply(self.runner.features(need)[index]) for need in needs)
+        a, b = (
+            self._stream(need, width).apply(self.runner.features(need)[index])
+            for need, width in zip(needs, widths, strict=True)
+        )
         objects = [self.reading.objects[i] for i in index]
         return Lesson(a, b, self.runner.features(LATENTS)[index], objects)
 
@@ -119,6 +140,11 @@ class Fusing:
         """Latents -> pictures, by the video model's frozen decoder."""
         return self.runner.model("vae").decode
 
+    @property
+    def mean_latent(self) -> np.ndarray:
+        """[H, W, Z]: of train."""
+        return latent_statistics(self.painting.latents[self.split.train])[0]
+
     def painted(self, system: FusionSystem, alike: tuple[np.ndarray, np.ndarray], read: Read) -> dict:
         """`ours`, `oracle` and the baselines of `painting`, each [N, H, W, 3], or one picture for all."""
         a, b = alike
@@ -129,7 +155,7 @@ class Fusing:
         return {
             "ours": self.decode(read.latents),
             "oracle": self.decode(self.painting.latents[self.split.test]),
-            "mean_latent": self.decode(system.mean[None]),
+            "mean_latent": self.decode(self.mean_latent[None]),
             "shuffled_tokens": self.decode(system.read(shuffled[0], shuffled[1]).latents),
             **{name: trivial[name] for name in BASELINES if name in trivial},
         }
