@@ -6,25 +6,24 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from foresight.files import canonical_json
+from foresight.tables import Listing
 
 console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def note(line: str) -> None:
+    """Beside the answer: on stderr, so that it is in no program's way."""
+    print(f"foresight: {line}", file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
     print(canonical_json(value))
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A plain table; the last column wraps, the others keep their words together."""
-    result = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in headings[:-1]:
-        result.add_column(heading, no_wrap=True)
-    result.add_column(headings[-1], overflow="fold")
-    for row in rows:
-        result.add_row(*row)
-    return result
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Listing:
+    """`rows` may hold rich's markup."""
+    return Listing.of(headings, ([Text.from_markup(cell) for cell in row] for row in rows))

@@ -23,8 +23,8 @@ def show(file: File = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json(render.as_json(plan))
         return
-    for renderable in render.renderables(plan):
-        console.print(renderable)
+    for number, renderable in enumerate(render.renderables(plan)):
+        console.print(*([""] if number else []), renderable, sep="\n")
 
 
 @app.command(help="Check a plan strictly; every problem is named with its line. Exit 2 if there is one.")

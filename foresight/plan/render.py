@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from foresight.plan.schema import Criterion, Experiment, Plan
+from foresight.tables import Listing
 
 
 def renderables(plan: Plan) -> Iterator[RenderableType]:
     """A table of experiments for each phase, one of all criteria, one of the gates, and what the words mean."""
     for phase, experiments in plan.phases().items():
         gate = plan.gate_before(phase)
-        yield _experiments_table(f"Phase {phase}" + (f" (opened by {gate.id})" if gate else ""), experiments)
-    yield _criteria_table(plan)
+        yield _experiments(f"Phase {phase}" + (f" (opened by {gate.id})" if gate else ""), experiments)
+    yield _criteria(plan)
     if plan.gates:
-        yield _gates_table(plan)
+        yield _gates(plan)
     yield Text(
         "Sub-experiments in brackets have no handler yet: they cannot be run, and their criteria stay unmeasured."
     )
@@ -55,17 +54,8 @@ def status(experiment: Experiment) -> str:
     return f"{ready} of {total} implemented" if ready else "not implemented"
 
 
-def _table(title: str, *headings: str) -> Table:
-    """The last column wraps; the others keep their words together."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    for heading in headings[:-1]:
-        table.add_column(heading, no_wrap=True)
-    table.add_column(headings[-1], overflow="fold")
-    return table
-
-
-def _experiments_table(title: str, experiments: list[Experiment]) -> Table:
-    table = _table(title, "id", "kind", "status", "after", "title and sub-experiments")
+def _experiments(title: str, experiments: list[Experiment]) -> Listing:
+    table = Listing("id", "kind", "status", "after", "title and sub-experiments", title=title)
     for experiment in experiments:
         subs = ", ".join(sub.id if sub.implemented else f"({sub.id})" for sub in experiment.sub_experiments)
         after = ", ".join(experiment.depends_on) or "-"
@@ -76,9 +66,9 @@ def _experiments_table(title: str, experiments: list[Experiment]) -> Table:
     return table
 
 
-def _criteria_table(plan: Plan) -> Table:
-    table = _table(
-        "Criteria, fixed in advance", "id", "criterion", "read from", "target", "acceptable", "failure", "arm"
+def _criteria(plan: Plan) -> Listing:
+    table = Listing(
+        "id", "criterion", "read from", "target", "acceptable", "failure", "arm", title="Criteria, fixed in advance"
     )
     for experiment in plan.experiments:
         for criterion in experiment.criteria:
@@ -94,8 +84,8 @@ def _criteria_table(plan: Plan) -> Table:
     return table
 
 
-def _gates_table(plan: Plan) -> Table:
-    table = _table("Gates", "gate", "asks of", "opens", "note")
+def _gates(plan: Plan) -> Listing:
+    table = Listing("gate", "asks of", "opens", "note", title="Gates")
     for gate in plan.gates:
         opens = f"phase {gate.unlocks_phase}" if gate.unlocks_phase else "the end"
         table.add_row(gate.id, ", ".join(gate.experiments), opens, gate.note)

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +19,7 @@ from foresight.results import caveats, published, rehearsal
 from foresight.results.findings import number
 from foresight.results.gates import GateState
 from foresight.results.spending import Spent
+from foresight.tables import Listing, bare_table
 from foresight.units import duration, usd
 
 COLOURS = {
@@ -63,9 +63,9 @@ def experiment(
     return Group(*parts)
 
 
-def sub_experiments(content: Mapping[str, Any]) -> Table:
+def sub_experiments(content: Mapping[str, Any]) -> Listing:
     """What each found, or why it found nothing."""
-    table = _table("sub-experiment", "status", "finding")
+    table = Listing("sub-experiment", "status", "finding")
     for sub_id, entry in content["results"]["experiments"].items():
         if entry["status"] == "failed":
             said = Text(entry["error"], style="red")
@@ -80,7 +80,7 @@ def criteria(content: Mapping[str, Any]) -> Table:
     judged = content.get("criteria", [])
     names = [_folded(one["name"] + (f", {one['unit']}" if one.get("unit") else "")) for one in judged]
     counts = [f"{one['n']}/{one['seeds']}" if one.get("seeds") else "–" for one in judged]
-    table = _empty()
+    table = bare_table()
     longest = max((len(one["verdict"]) for one in judged), default=0)
     most = NAME_WIDTH - max(longest - len("marginal"), 0)  # at 80 columns
     table.add_column("criterion", overflow="fold", width=min(max(_widest(names), 9), most))
@@ -164,7 +164,7 @@ def published_figures(content: Mapping[str, Any]) -> RenderableType | None:
     if not rows:
         return None
     letters: dict[str, str] = {}
-    table = _empty()
+    table = bare_table()
     table.add_column("sub-experiment", no_wrap=True)
     table.add_column("figure", overflow="fold")
     table.add_column("published", justify="right", no_wrap=True)
@@ -204,9 +204,9 @@ def unit(of: published.Figure) -> str:
     return f" {of.unit}" if of.unit else ""
 
 
-def overview(contents: Iterable[Mapping[str, Any]]) -> Table:
+def overview(contents: Iterable[Mapping[str, Any]]) -> Listing:
     """`results list`: one line an experiment; sub-experiments done, criteria met, and how sure that is."""
-    table = _table("experiment", "profile", "status", "done", "met", "recommendation")
+    table = Listing("experiment", "profile", "status", "done", "met", "recommendation")
     for content in contents:
         entries = content["results"]["experiments"].values()
         done = sum(entry["status"] == "completed" for entry in entries)
@@ -227,7 +227,7 @@ def overview(contents: Iterable[Mapping[str, Any]]) -> Table:
 
 def gates(states: Sequence[GateState]) -> RenderableType:
     """`gates show`: the measured verdict of each, and beside it what people decided."""
-    table = _table("gate", "unlocks", "measured", "why")
+    table = Listing("gate", "unlocks", "measured", "why")
     for state in states:
         why = Text(state.reason)
         for one in state.overrides:
@@ -237,19 +237,6 @@ def gates(states: Sequence[GateState]) -> RenderableType:
         phase = "evaluation" if state.unlocks_phase is None else f"phase {state.unlocks_phase}"
         table.add_row(Text(state.gate), Text(phase), _coloured(state.verdict), why)
     return table
-
-
-def _table(*headings: str) -> Table:
-    """The last column wraps, the others keep their words together."""
-    table = _empty()
-    for heading in headings[:-1]:
-        table.add_column(heading, no_wrap=True)
-    table.add_column(headings[-1], overflow="fold")
-    return table
-
-
-def _empty() -> Table:
-    return Table(box=SIMPLE_HEAD, show_edge=False, collapse_padding=True, pad_edge=False)
 
 
 def _folded(name: str) -> str:
