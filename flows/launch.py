@@ -9,7 +9,7 @@ from typing import Any
 
 from flows.outcome import Outcome
 from flows.server import prefect_api, require_answer
-from foresight import collector
+from foresight import collector, interrupts
 from foresight.errors import StepFailed
 from foresight.home import Home
 
@@ -42,10 +42,12 @@ def launch(name: str, parameters: dict[str, Any], home: Home) -> Any:
             with heartbeat.of_our_own(wanted=server is None):
                 state = getattr(module, name)(**parameters, return_state=True)
             ended_with = getattr(state.data, "result", state.data)
+            if isinstance(ended_with, KeyboardInterrupt):
+                raise ended_with
             # A failed run has an outcome too, which `state.result()` takes for a mistake.
             return ended_with if isinstance(ended_with, Outcome) else state.result()
         except TerminationSignal as signalled:
-            raise KeyboardInterrupt from signalled
+            raise interrupts.Interrupted(signalled.signal) from signalled
         except httpx.TransportError as error:  # after Prefect has tried again for minutes
             raise StepFailed(
                 f"The Prefect server does not answer any more ({error}), so the run cannot go on. What is finished is "

@@ -16,7 +16,8 @@ from foresight.compute.masking import mask
 from foresight.errors import StepFailed, UserError
 
 WIDTH = 120
-_OF_A_CANCEL = ("Flow run was cancelled.", "Finished in state Running()")  # `flows.cancellation` has said it
+# Of a cancel and of a Ctrl-C: `flows.cancellation` has said it, or the shell does.
+_OF_A_CANCEL = ("Flow run was cancelled.", "Finished in state Running()", "Finished in state Cancelled('stopped by ")
 _OWN_DOINGS = ("Finished in state ", "Task run failed with state", "Task run encountered", "Created task run")
 
 
@@ -29,7 +30,7 @@ class _ForReading(logging.Filter):
             record.exc_info = record.exc_text = (
                 None  # the server is gone: its name says so, a hundred lines say no more
             )
-        if record.name == "prefect.flow_runs" and text in _OF_A_CANCEL:
+        if record.name == "prefect.flow_runs" and text.startswith(_OF_A_CANCEL):
             return False
         # A task that failed has said why, and the flow run says it again with what to do; its state has both.
         if record.name == "prefect.task_runs" and text.startswith(_OWN_DOINGS):

@@ -24,6 +24,7 @@ from flows import budget, cancellation, failure, heartbeat, logs, mirror, story,
 from flows.deployed import deployment_name, is_deployed
 from flows.outcome import Outcome
 from flows.progress import Progress
+from foresight import interrupts
 from foresight.compute import ledger, planner, purse
 from foresight.compute.backend import Backend, Call
 from foresight.compute.local import LocalBackend, modules_for
@@ -55,14 +56,22 @@ def ended(work: Callable[[], Outcome]) -> Outcome | State:
     except UserError as refusal:
         news.if_nightly_failed(str(refusal))
         return refused(refusal)
-    except TerminationSignal:
+    except TerminationSignal as signalled:
+        if not is_deployed():
+            return _stopped(interrupts.Interrupted(signalled.signal))
         if cancellation.is_wanted():
             cancellation.tell(Home.from_environment(), current_run_id())
         raise
     except httpx.TransportError as error:  # nobody to tell, unless the server comes back at the very end
         lost = StepFailed(f"the Prefect server did not answer for minutes: {error}", cause="lost", retryable=True)
         return Failed(message=str(lost), data=lost)
+    except KeyboardInterrupt as error:
+        if is_deployed() or (stopped := interrupts.behind(error)) is None:
+            raise
+        return _stopped(stopped)
     except Exception as error:
+        if stopped := interrupts.behind(error):
+            return _stopped(stopped)
         news.if_nightly_failed(f"{type(error).__name__}: {error}")
         raise
     if outcome.run_id:
@@ -78,6 +87,11 @@ def ended(work: Callable[[], Outcome]) -> Outcome | State:
     return Failed(message=message, data=data)
 
 
+def _stopped(by: interrupts.Interrupted) -> State:
+    """From a shell. Raised, it would be told as a crash."""
+    return Cancelled(message=f"stopped by {by.by}; what is finished is kept", data=by)
+
+
 def current_run_id() -> str:
     """Sorts by time, and stays the same when Prefect retries the flow run."""
     return f"{flow_run.scheduled_start_time:%Y%m%d-%H%M%S}-{str(flow_run.id)[:6]}"
@@ -87,7 +101,7 @@ def run_job(job: Job, home: Home) -> Outcome:
     """Run a job inside a flow. A step that fails neither stops its siblings nor hides their results."""
     home.require_writable()
     run_id = current_run_id()
-    with zombies.written_down(home, run_id), mirror.of_run(home, run_id) as beside:
+    with zombies.written_down(home), mirror.of_run(home, run_id) as beside:
         return _run_job(job, home, run_id, beside)
 
 
@@ -133,8 +147,9 @@ def _measure(job: Job, home: Home, run_id: str, tracker: Tracker, beside: mirror
             if failed and ledger.cancel_requested(home, run_id):
                 return (), cancellation.left_undone(job)
             return failed, budget.stopped(job, plan, home, run_id)
-        except BaseException:  # Ctrl-C or a cancel: the run says so, then it goes on upwards
-            tracker.finish("cancelled" if ledger.cancel_requested(home, run_id) else "failed")
+        except BaseException as error:  # Ctrl-C or a cancel: the run says so, then it goes on upwards
+            meant = ledger.cancel_requested(home, run_id) or isinstance(error, KeyboardInterrupt)
+            tracker.finish("cancelled" if meant else "failed")
             raise
 
 
@@ -281,6 +296,7 @@ def _follow(
                         tracker.step_ended(step, None if error is None else str(error))
             if pending and cancellation.is_wanted():
                 ledger.request_cancel(home, run_id)
+            interrupts.check()
             if not over:  # what waited for those that ended has been started: that comes first
                 progress.show()
                 if tracker is not None:

@@ -12,11 +12,11 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
 
 from filelock import FileLock, Timeout
 
 from flows.server import OwnServer, prefect_environment
+from foresight import interrupts
 from foresight.errors import UserError
 from foresight.files import write_atomic
 from foresight.home import Home
@@ -39,7 +39,7 @@ Ctrl-C stops everything; what is finished is kept."""
 
 
 def up(home: Home, *, limit: int, port: int = PORT) -> None:
-    """Runs until SIGINT or SIGTERM. Raises `UserError` if it runs already or something of it does not start."""
+    """Until Ctrl-C, SIGTERM or the end of its terminal. Raises `UserError` if it runs already or does not start."""
     home.require_writable()
     home.prefect.mkdir(parents=True, exist_ok=True)
     lock, address = FileLock(home.prefect / "up.lock"), home.prefect / "up.url"
@@ -113,17 +113,13 @@ def _runs_at_once() -> int:
     return int(given)
 
 
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 def main() -> None:
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGINT, _interrupt)  # a shell that starts it with `&` has it ignored
+    interrupts.listen(signal.SIGINT)  # which a shell that starts it with `&` has ignored
     try:
         up(Home.from_environment(), limit=_runs_at_once())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        stopped = interrupts.behind(error)
+        sys.exit(stopped.exit_status if stopped else 130)
     except UserError as error:
         print(f"foresight: {error}", file=sys.stderr)
         sys.exit(2)

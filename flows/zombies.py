@@ -2,7 +2,7 @@
 
 A flow run writes down its process when it begins, in `prefect/alive/<flow-run-id>.json`, and takes that away when it
 ends. Whoever comes next on this machine and finds a file whose process is dead (a shell run that was killed with -9, a
-lost power supply) marks the flow run as crashed and its run.json as failed. A worker does the same for its own children
+lost power supply) marks the flow run as crashed. A worker does the same for its own children
 within seconds, and the heartbeat automation (`flows.automations`) for machines that are gone.
 """
 
@@ -22,20 +22,20 @@ from prefect.states import Crashed, Scheduled
 from foresight.compute.process import Process
 from foresight.files import read_json, write_json
 from foresight.home import Home
-from foresight.results import runs, view
+from foresight.results import view
 
 MESSAGE = "its process is gone (killed, or the machine was lost). Retry it: what is finished is kept"
 
 
 @contextmanager
-def written_down(home: Home, run_id: str) -> Iterator[None]:
+def written_down(home: Home) -> Iterator[None]:
     """Around the work of a flow run. What other flow runs left when they died is marked first, and not itself, which is
     this one's earlier attempt if it is retried."""
     for line in mark_dead(home, besides=str(flow_run.id)):
         get_run_logger().warning(line)
     path = _folder(home) / f"{flow_run.id}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"run_id": run_id, "process": vars(Process.current())})
+    write_json(path, {"process": vars(Process.current())})
     try:
         yield
     finally:
@@ -45,7 +45,8 @@ def written_down(home: Home, run_id: str) -> Iterator[None]:
 def mark_dead(home: Home, *, besides: str = "") -> list[str]:
     """Mark every flow run whose process is gone as crashed, but for the one of that id. One line each; one that another
     server knows is left."""
-    dead = [path for path in sorted(_folder(home).glob("*.json")) if path.stem != besides and _dead_run(path)]
+    view.end_killed(home)
+    dead = [path for path in sorted(_folder(home).glob("*.json")) if path.stem != besides and _is_dead(path)]
     if not dead:
         return []
     with get_client(sync_client=True) as client:
@@ -65,8 +66,7 @@ def reschedule_pending(pool: str) -> int:
 
 
 def _mark(client: SyncPrefectClient, home: Home, path: Path) -> str:
-    run_id = _dead_run(path)  # once more: the server was slow to answer, and somebody retries it meanwhile
-    if run_id is None:
+    if not _is_dead(path):  # once more: the server was slow to answer, and somebody retries it meanwhile
         return ""
     try:
         run = client.read_flow_run(path.stem)  # type: ignore[arg-type]  # it takes the text of an id as well
@@ -76,25 +76,17 @@ def _mark(client: SyncPrefectClient, home: Home, path: Path) -> str:
     if run.state is None or not run.state.is_final():
         client.set_flow_run_state(run.id, Crashed(message=MESSAGE), force=True)
         said = f"flow run {run.name} was marked as crashed: {MESSAGE}"
-    for file in home.results.glob(f"*/runs/{run_id}/run.json"):
-        experiment_id = file.parents[2].name
-        if runs.read_run(home, experiment_id, run_id).status == "running":
-            runs.finish(home, experiment_id, run_id, "failed")
-            view.rebuild(home, experiment_id)
     path.unlink(missing_ok=True)
     return said
 
 
-def _dead_run(path: Path) -> str | None:
-    """The run's id if its process is gone; None if it lives, has ended meanwhile, or is of another machine, which is
-    for the heartbeats to tell."""
+def _is_dead(path: Path) -> bool:
+    """Whether its process is gone; not if it has ended meanwhile, or is of another machine: that is for the heartbeats
+    to tell."""
     try:
-        written = read_json(path)
+        return Process(**read_json(path)["process"]).is_gone()
     except FileNotFoundError:
-        return None
-    process = Process(**written["process"])
-    is_dead = process.host == Process.current().host and not process.is_alive()
-    return str(written["run_id"]) if is_dead else None
+        return False
 
 
 def _folder(home: Home) -> Path:

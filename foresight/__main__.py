@@ -5,19 +5,24 @@ from __future__ import annotations
 import gc
 import sys
 
-from foresight import collector, streams
+from foresight import collector, interrupts, streams
 
 
 def main() -> None:
-    """Ctrl-C while the modules are still being imported ends like any other: exit 130, no traceback."""
+    """A signal while the modules are still being imported ends like any other: one line, no traceback."""
     streams.mend()
+    interrupts.listen()
     try:
         with collector.importing():
             from foresight.cli import main as shell
 
         shell()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except BaseException as error:
+        stopped = None if isinstance(error, SystemExit) else interrupts.behind(error)
+        if stopped is None:
+            raise
+        print(f"foresight: stopped by {stopped.by}", file=sys.stderr)
+        sys.exit(stopped.exit_status)
     finally:
         gc.freeze()  # the process ends: what it held need not be searched
 

@@ -1,8 +1,8 @@
 """The shell: `foresight …`.
 
 Exit status: 0 completed, whatever the verdict; 1 something failed; 2 bad input or a refusal, with one message on
-stderr; 130 Ctrl-C. Each group of commands has a module of its own; what is heavy is imported by the command that needs
-it, so that `foresight --help` answers at once.
+stderr; 130 Ctrl-C, 143 SIGTERM, 129 a terminal that was closed. Each group of commands has a module of its own; what is
+heavy is imported by the command that needs it, so that `foresight --help` answers at once.
 """
 
 from __future__ import annotations
@@ -10,14 +10,33 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
+from foresight import interrupts
 from foresight.cli import datasets, gates, plan, reproduce, results, run, state
 from foresight.errors import StepFailed, UserError
 
+
+class _Commands(TyperGroup):
+    """Typer would end every interrupted command with 130 and without a word."""
+
+    def invoke(self, context: Any) -> Any:
+        try:
+            return super().invoke(context)
+        except BaseException as error:
+            stopped = None if isinstance(error, typer.Exit) else interrupts.behind(error)
+            if stopped is None:
+                raise
+            _complain(f"stopped by {stopped.by}")
+            raise typer.Exit(stopped.exit_status) from error
+
+
 app = typer.Typer(
     name="foresight",
+    cls=_Commands,
     help="Run a research programme whose verdicts can be trusted: plan, run, read, verify.",
     no_args_is_help=True,
     add_completion=False,

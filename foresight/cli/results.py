@@ -12,6 +12,7 @@ from foresight.cli import compare
 from foresight.cli.output import console, print_json
 from foresight.cli.report import spent_so_far
 from foresight.cli.run import AsJson, PlanFile
+from foresight.cli.state import say_what_was_killed
 from foresight.errors import UserError
 from foresight.home import Home
 from foresight.plan.loader import load_plan
@@ -20,6 +21,12 @@ from foresight.results.verify import verify as find_problems
 
 app = typer.Typer(no_args_is_help=True, help="What came out: list, show, compare, report, verify, export, prune.")
 compare.add_to(app)
+
+
+@app.callback()
+def look() -> None:
+    """Before anything is read: what was killed in the middle is not told as running."""
+    say_what_was_killed(Home.from_environment())
 
 
 @app.command("list", help="One line an experiment.")

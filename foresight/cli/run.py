@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from foresight import interrupts
 from foresight.cli.output import console, print_json
 from foresight.compute import ledger
 from foresight.compute.request import Job, RunRequest, resolve
@@ -159,27 +161,28 @@ def _start(flow: str, own: dict[str, Any], job: Job, *, dry_run: bool, in_proces
 
 
 def _flow(name: str, parameters: dict[str, Any]) -> Any:
-    """Run a flow here and return its outcome, that of a failed one too. Ctrl-C stops local work and exits with 130."""
+    """Run a flow here and return its outcome, that of a failed one too. A signal stops local work, and says so."""
     from flows.launch import launch
 
     home = Home.from_environment()
     home.require_writable()
     try:
         return launch(name, parameters, home)
-    except KeyboardInterrupt:
-        _interrupted(home)
+    except BaseException as error:
+        if stopped := interrupts.behind(error):
+            _interrupted(home, stopped)
+        raise
 
 
-def _interrupted(home: Home) -> NoReturn:
-    """What Ctrl-C did: local work has stopped, remote work goes on and is not lost sight of."""
+def _interrupted(home: Home, stopped: interrupts.Interrupted) -> NoReturn:
+    """What it did: local work has stopped, remote work goes on and is not lost sight of."""
     if alive := ledger.unfollowed(home):
         runs = " ".join(dict.fromkeys(call.run_id for call in alive))
-        console.print(
-            f"interrupted: {len(alive)} call(s) go on on Modal. The same command attaches to them again; "
+        became = (
+            f"{len(alive)} call(s) go on on Modal. The same command attaches to them again; "
             f"`foresight cancel {runs}` stops them; `foresight status` shows them."
         )
     else:
-        console.print(
-            "interrupted: local work was stopped, what is finished is kept; the same command goes on from there"
-        )
-    raise typer.Exit(130)
+        became = "what is finished is kept; the same command goes on from there"
+    print(f"foresight: stopped by {stopped.by}: {became}", file=sys.stderr)
+    raise typer.Exit(stopped.exit_status)

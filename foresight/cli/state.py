@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -9,12 +10,12 @@ from typing import Annotated
 import typer
 
 from foresight.cli import doctor as checks
-from foresight.cli.output import console, print_json, table
+from foresight.cli.output import console, note, print_json, table
 from foresight.cli.run import AsJson
 from foresight.compute import ledger
 from foresight.errors import UserError
 from foresight.home import Home
-from foresight.results import spending
+from foresight.results import spending, view
 from foresight.units import duration, usd
 
 LOCK = Path(__file__).parents[2] / "requirements.lock"
@@ -29,6 +30,7 @@ def add_to(app: typer.Typer) -> None:
 
 def status(as_json: AsJson = False) -> None:
     home = Home.from_environment()
+    say_what_was_killed(home)
     calls = [call for call in ledger.list_calls(home) if ledger.is_alive(call)]
     finished = spending.by_run(home) if calls else {}
     running = {call.call_id: _seconds(call) for call in calls}
@@ -70,6 +72,18 @@ def status(as_json: AsJson = False) -> None:
                     console.print(f"  {_label(call)}: {call.link}", soft_wrap=True)
         if any(call.backend != "local" and _followed_by(call) == "nobody" for call in calls):
             console.print("What nobody follows goes on: the same run again attaches to it, `foresight cancel` stops it")
+
+
+def say_what_was_killed(home: Home) -> None:
+    """Runs whose process is gone from this machine are ended, and named; in an archive that is read-only, not."""
+    if not os.access(home.results, os.W_OK):
+        return
+    for run in view.end_killed(home):
+        begun = f"{run.started_at[:16].replace('T', ' ')} UTC"
+        note(
+            f"run {run.run_id} of {run.experiment.short} (begun {begun}) did not end: its process is gone (killed, or "
+            "the machine was lost). It counts as failed now; the same command goes on from there"
+        )
 
 
 def cancel(run: Annotated[str, typer.Argument(help="Run id, as `foresight status` shows it.")]) -> None:

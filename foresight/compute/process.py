@@ -38,6 +38,10 @@ class Process:
         """False for a zombie, and for a process of another machine: there only its claim can tell."""
         return self.host == socket.gethostname() and self._find() is not None
 
+    def is_gone(self) -> bool:
+        """Whether it was here and is not any more; of another machine nobody can tell."""
+        return self.host == socket.gethostname() and not self.is_alive()
+
     def _find(self) -> psutil.Process | None:
         try:
             process = psutil.Process(self.pid)

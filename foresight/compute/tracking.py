@@ -54,6 +54,8 @@ class Tracker:
                     git_dirty=dirty,
                     started_by=self._started_by,
                 )
+            else:
+                runs.go_on(self._home, experiment.id, self._run_id)
             began: dict[str, dict[str, Any]] = {}
             for sub in selection.sub_experiments:
                 if plan is None:
@@ -62,7 +64,8 @@ class Tracker:
                 steps = plan.of(experiment.id, sub.id)
                 self._open[experiment.id, sub.id] = set(steps)
                 fingerprints = {seed: step.fingerprint for seed, step in steps.items()}
-                began[sub.id] = {"status": "running", "steps": fingerprints, "error": "", "failed_seeds": {}}
+                fresh = {"status": "running", "error": "", "failed_seeds": {}, "note": ""}
+                began[sub.id] = {**fresh, "steps": fingerprints}
             runs.update_sub_experiments(self._home, experiment.id, self._run_id, began)
         if plan is not None:
             self._seeds = {step.fingerprint: key for key, step in plan.seeded.items()}

@@ -138,8 +138,6 @@ def _sub_experiment(home: Home, title: str, entry: Entry, found: Mapping[str, Pa
         status = "stub"
     elif status == "completed" and evidence.failed:
         status = "failed"
-    elif status == "running" and entry.run.status != "running":
-        status = "pending"  # it was under way when its run ended
     missing = sorted(path for path, source in found.items() if not source.is_file())
     result: dict[str, Any] = {
         "status": status,

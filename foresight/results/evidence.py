@@ -29,14 +29,25 @@ class Entry:
 
 
 def entry_of(home: Home, sub_id: str, runs: Sequence[Run]) -> Entry:
-    """The newest run that ended it; failing that, one that has it under way, one that skipped it, the newest."""
-    for statuses in (ENDED, ("running",), ("skipped",)):
-        for run in reversed(runs):
-            sub = run.sub_experiments.get(sub_id, NOTHING)
-            if sub.status in statuses:
+    """The newest run that ended it; failing that, one that began it, one that skipped it, the newest."""
+    found = [(run, run.sub_experiments.get(sub_id, NOTHING)) for run in reversed(runs)]
+    for wanted in (_has_ended, _was_begun, _was_skipped):
+        for run, sub in found:
+            if wanted(sub):
                 return Entry(run, sub, _evidence(home, run, sub_id, sub))
-    run = runs[-1]
-    return Entry(run, run.sub_experiments.get(sub_id, NOTHING), Evidence())
+    return Entry(*found[0], Evidence())
+
+
+def _has_ended(sub: SubRun) -> bool:
+    return sub.status in ENDED
+
+
+def _was_begun(sub: SubRun) -> bool:
+    return sub.status == "running" or sub.was_cut_short
+
+
+def _was_skipped(sub: SubRun) -> bool:
+    return sub.status == "skipped"
 
 
 def _evidence(home: Home, run: Run, sub_id: str, sub: SubRun) -> Evidence:

@@ -4,7 +4,8 @@
 nobody can move a threshold once a number is known: `update` refuses to change them, and `criteria_hash` shows an edit.
 It holds no numbers. Those are in the records that it names by fingerprint, seed by seed.
 
-Every change is atomic. A run that is killed leaves `status: running` and says what was under way.
+Every change is atomic. A run that is killed leaves `status: running` and says what was under way; whoever looks next on
+that machine finds its process gone and ends it (`end_killed`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, Literal
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from foresight.compute.process import Process
 from foresight.errors import UserError
 from foresight.files import canonical_json, sha256_bytes, sha256_if_there, write_json
 from foresight.home import Home
@@ -27,6 +29,8 @@ from foresight.results.spending import Spent
 RunStatus = Literal["running", "completed", "failed", "cancelled"]
 SubStatus = Literal["pending", "running", "completed", "failed", "skipped", "stub"]
 
+KILLED = "not finished: the process of its run is gone (killed, or the machine was lost)"
+CUT_SHORT = {"cancelled": "cancelled", "failed": "not finished: its run ended before it did"}
 
 FIXED = (
     "run_id",
@@ -72,7 +76,12 @@ class SubRun(_Frozen):
     error: str = Field(default="", description="One line, where it failed as a whole.")
     failed_seeds: dict[int, str] = Field(default_factory=dict, description="Seed -> one line, where seeds ended apart.")
     attempts: int = Field(default=0, description="Over all seeds; those that were interrupted too.")
-    note: str = Field(default="", description="Why it was skipped or not started, e.g. `not implemented`.")
+    note: str = Field(default="", description="Why it was skipped, not started or not finished.")
+
+    @property
+    def was_cut_short(self) -> bool:
+        """It was planned, and its run ended before it did: some of its seeds may have a record."""
+        return self.status == "pending" and bool(self.steps)
 
 
 class Run(_Frozen):
@@ -92,6 +101,7 @@ class Run(_Frozen):
     git_dirty: bool | None = Field(default=None, description="Whether it had changes that were not committed.")
     started_by: str = Field(default="", description="Name of the deployment, e.g. `nightly`; empty from a shell.")
     status: RunStatus = "running"
+    process: Process | None = Field(default=None, description="That drives it, or did.")
     sub_experiments: dict[str, SubRun]
     record_sha256: dict[str, str] = Field(
         default_factory=dict, description="Fingerprint -> hash of the record.json that was there when its step ended."
@@ -116,7 +126,8 @@ class Run(_Frozen):
     @property
     def has_run(self) -> bool:
         """Whether any of it was at least begun."""
-        return any(sub.status in ("running", "completed", "failed", "stub") for sub in self.sub_experiments.values())
+        begun = ("running", "completed", "failed", "stub")
+        return any(sub.status in begun or sub.was_cut_short for sub in self.sub_experiments.values())
 
 
 def criteria_hash(criteria: Iterable[Criterion]) -> str:
@@ -169,6 +180,7 @@ def new_run(
         git_commit=git_commit,
         git_dirty=git_dirty,
         started_by=started_by,
+        process=Process.current(),
         sub_experiments={
             sub.id: SubRun(status="skipped", note=skipped[sub.id]) if sub.id in skipped else SubRun()
             for sub in experiment.sub_experiments
@@ -228,20 +240,48 @@ def update_sub_experiments(
             sub = SubRun.model_validate({**subs[sub_experiment].model_dump(), **fields})
             subs[sub_experiment] = sub
             if sub.status in ("completed", "failed"):
-                hashes |= {
-                    fingerprint: sha256
-                    for fingerprint in sub.steps.values()
-                    if (sha256 := sha256_if_there(home.record(fingerprint))) is not None
-                }
+                hashes |= _record_hashes(home, sub)
         return run.model_copy(update={"sub_experiments": subs, "record_sha256": hashes})
 
     return update(home, experiment_id, run_id, change)
 
 
-def finish(home: Home, experiment_id: str, run_id: str, status: RunStatus) -> Run:
-    """The run has ended; `status` says how."""
-    ended = {"status": status, "finished_at": _now()}
-    return update(home, experiment_id, run_id, lambda run: run.model_copy(update=ended))
+def go_on(home: Home, experiment_id: str, run_id: str) -> Run:
+    """A run that was begun, and perhaps ended, is driven by this process now."""
+    begun = {"status": "running", "finished_at": None, "process": Process.current()}
+    return update(home, experiment_id, run_id, lambda run: run.model_copy(update=begun))
+
+
+def finish(home: Home, experiment_id: str, run_id: str, status: RunStatus, *, why: str = "") -> Run:
+    """The run has ended; `status` says how. What was under way is *pending* again, with the reason `why`, unless all of
+    it was recorded and nobody had noted that yet."""
+    cut_short = {"status": "pending", "note": why or CUT_SHORT.get(status, "")}
+
+    def change(run: Run) -> Run:
+        subs, hashes = dict(run.sub_experiments), dict(run.record_sha256)
+        for name, sub in run.sub_experiments.items():
+            if sub.status != "running":
+                continue
+            found = {} if run.options.get("refresh") else _record_hashes(home, sub)  # they may be the old ones
+            whole = bool(sub.steps) and set(found) == set(sub.steps.values())
+            subs[name] = sub.model_copy(update={"status": "completed"} if whole else cut_short)
+            hashes |= found if whole else {}
+        ended = {"status": status, "finished_at": _now(), "sub_experiments": subs, "record_sha256": hashes}
+        return run.model_copy(update=ended)
+
+    return update(home, experiment_id, run_id, change)
+
+
+def _record_hashes(home: Home, sub: SubRun) -> dict[str, str]:
+    found = {fingerprint: sha256_if_there(home.record(fingerprint)) for fingerprint in sub.steps.values()}
+    return {fingerprint: sha256 for fingerprint, sha256 in found.items() if sha256 is not None}
+
+
+def end_killed(home: Home) -> list[Run]:
+    """Mark as failed what says that it runs and whose process is gone from this machine. Returns those."""
+    found = [run for experiment_id in list_experiments(home) for run in list_runs(home, experiment_id)]
+    killed = [run for run in found if run.status == "running" and run.process and run.process.is_gone()]
+    return [finish(home, run.experiment.id, run.run_id, "failed", why=KILLED) for run in killed]
 
 
 def read_run(home: Home, experiment_id: str, run_id: str) -> Run:

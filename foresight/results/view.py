@@ -45,6 +45,14 @@ def rebuild(home: Home, experiment_id: str) -> Path | None:
         return None if built is None else _write(folder, built)
 
 
+def end_killed(home: Home) -> list[Run]:
+    """What was killed in the middle is ended (`runs.end_killed`), and shown so."""
+    ended = runs.end_killed(home)
+    for experiment_id in sorted({run.experiment.id for run in ended}):
+        rebuild(home, experiment_id)
+    return ended
+
+
 def build(home: Home, experiment_id: str) -> Document | None:
     """What `rebuild` would write now. Reads only."""
     return document.of_experiment(home, runs.list_runs(home, experiment_id))

@@ -200,9 +200,9 @@ def test_ctrl_c_detaches_and_cancel_stops(user: User) -> None:
     assert "modal cpu" in shown
     assert entry.run_id in shown
     os.kill(running.pid, signal.SIGINT)
-    out, err = running.communicate(timeout=DEADLINE_S)
+    _, err = running.communicate(timeout=DEADLINE_S)
     assert running.returncode == 130, err
-    assert f"foresight cancel {entry.run_id}" in out
+    assert f"foresight cancel {entry.run_id}" in err
     assert "nobody" in user.run("status").stdout
     assert user.submitted()[0]["state"] == "running"
     stopped = user.run("cancel", entry.run_id)

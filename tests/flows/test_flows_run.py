@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
+import select
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import psutil
+import pytest
 import yaml
 
 from foresight.compute import ledger
@@ -196,16 +200,56 @@ def test_a_shell_run_that_is_cancelled_in_the_ui_stops_and_ends_as_cancelled(toy
     assert ended["state"]["name"] == "Cancelled"
 
 
-def test_ctrl_c_exits_with_130_and_leaves_nothing(toy, shell):
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (signal.SIGINT, "Ctrl-C"),
+        (signal.SIGTERM, "SIGTERM"),
+        (signal.SIGHUP, "the end of its terminal"),
+    ],
+)
+def test_a_signal_ends_a_run_with_one_line_its_exit_status_and_nothing_left(toy, shell, api_url, number, words):
     toy.second_handler("held")
     process = shell.start("run", "t1", "--plan", toy.plan)
     wait_until(lambda: (toy.folder / "started-0").exists(), "the held step")
     family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
-    os.kill(process.pid, signal.SIGINT)
-    out, _ = process.communicate(timeout=DEADLINE_S)
-    assert process.returncode == 130
-    assert "interrupted" in out
+    os.kill(process.pid, number)
+    _, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 128 + number
+    last = err.splitlines()[-1]
+    assert last == f"foresight: stopped by {words}: what is finished is kept; the same command goes on from there"
+    assert not any(word in err for word in ("Crash", "Finished in state", "Traceback"))
     wait_until(lambda: not any(psutil.pid_exists(pid) for pid in family), "the end of every process")
+    (own,) = toy.home.results.glob("t1-toy/runs/*/run.json")
+    run = json.loads(own.read_text())
+    assert (run["status"], run["sub_experiments"]["t_b"]["status"]) == ("cancelled", "pending")
+    asked = {"flow_runs": {"id": {"any_": [re.search(r"flow-run/(\S+)", err)[1]]}}}
+    (flow_run,) = httpx.post(f"{api_url}/flow_runs/filter", json=asked, timeout=30).json()
+    assert flow_run["state_type"] == "CANCELLED"
+
+
+def test_a_terminal_that_closes_ends_what_runs_in_it(toy, shell):
+    """The kernel says so, and nothing can be written to it any more."""
+    toy.second_handler("held")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        command = [sys.executable, "-m", "foresight", "run", "t1", "--plan", toy.plan, "--seeds", "1"]
+        os.execve(command[0], command, shell._environment)
+    wait_until(lambda: _read(terminal) and (toy.folder / "started-0").exists(), "the held step")
+    family = [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
+    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in family), "the end of every process")
+    (own,) = toy.home.results.glob("t1-toy/runs/*/run.json")
+    assert json.loads(own.read_text())["status"] == "cancelled"
+
+
+def _read(terminal: int) -> bool:
+    """What is there, so that whoever writes to it need not wait."""
+    while select.select([terminal], [], [], 0)[0]:
+        os.read(terminal, 65536)
+    return True
 
 
 def test_program_runs_what_has_handlers_and_names_what_has_not(toy, shell):

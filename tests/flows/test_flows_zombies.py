@@ -57,10 +57,11 @@ def killed(toy):
     def leave(process: Process):
         experiment = load_plan(toy.folder / "plan.yaml").experiment("t1")
         runs.new_run(toy.home, experiment, "run-1", profile="tiny", rank=1, seeds=[0])
+        runs.update(toy.home, "t1-toy", "run-1", lambda run: run.model_copy(update={"process": process}))
         runs.update_sub_experiment(toy.home, "t1-toy", "run-1", "t_a", status="running", steps={0: "f" * 64})
         path = toy.home.prefect / "alive" / "a-flow-run.json"
         path.parent.mkdir(parents=True)
-        write_json(path, {"run_id": "run-1", "process": vars(process)})
+        write_json(path, {"process": vars(process)})
         return path
 
     return leave
@@ -72,7 +73,9 @@ def test_what_was_killed_is_marked_and_forgotten(toy, killed, monkeypatch):
     (line,) = zombies.mark_dead(toy.home)
     assert "t1-tiny was marked as crashed" in line
     assert client.marked == ["a-flow-run"]
-    assert runs.read_run(toy.home, "t1-toy", "run-1").status == "failed"
+    run = runs.read_run(toy.home, "t1-toy", "run-1")
+    assert (run.status, run.sub_experiments["t_a"].status) == ("failed", "pending")
+    assert "its run is gone (killed" in run.sub_experiments["t_a"].note
     assert not path.exists()
     assert zombies.mark_dead(toy.home) == []
 
@@ -89,7 +92,7 @@ def test_a_retry_does_not_mark_itself_for_what_its_killed_attempt_left(toy, kill
     path, client = killed(dead()), Client(Running())
     monkeypatch.setattr(zombies, "get_client", lambda sync_client: client)
     monkeypatch.setattr(zombies, "flow_run", SimpleNamespace(id="a-flow-run"))
-    with zombies.written_down(toy.home, "run-1"):
+    with zombies.written_down(toy.home):
         assert client.marked == []
         assert path.exists()
     assert not path.exists()
@@ -99,7 +102,7 @@ def test_what_ends_or_is_retried_while_it_is_looked_at_is_left(toy, killed, monk
     path, client = killed(dead()), Client(Running())
 
     def slow_to_connect(sync_client):
-        write_json(path, {"run_id": "run-1", "process": vars(Process.current())})
+        write_json(path, {"process": vars(Process.current())})
         return client
 
     monkeypatch.setattr(zombies, "get_client", slow_to_connect)
@@ -113,9 +116,9 @@ def test_what_lives_and_what_another_server_knows_is_left(toy, killed, monkeypat
     path, client = killed(Process.of(os.getpid())), Client(None)
     monkeypatch.setattr(zombies, "get_client", lambda sync_client: client)
     assert zombies.mark_dead(toy.home) == []
-    write_json(path, {"run_id": "run-1", "process": vars(replace(dead(), host="another"))})
+    write_json(path, {"process": vars(replace(dead(), host="another"))})
     assert zombies.mark_dead(toy.home) == []
-    write_json(path, {"run_id": "run-1", "process": vars(dead())})
+    write_json(path, {"process": vars(dead())})
     assert zombies.mark_dead(toy.home) == []  # ObjectNotFound: that server will be asked by who talks to it
     assert path.exists()
     assert runs.read_run(toy.home, "t1-toy", "run-1").status == "running"

@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from results_builders import LPIPS, begin, complete, experiment, record, store
 
+from foresight.compute.process import Process
 from foresight.errors import UserError
 from foresight.results import runs
 
@@ -46,6 +48,44 @@ def test_updates_are_kept_and_the_hashes_of_records_are_noted(home):
     assert ended.status == "completed"
     assert ended.finished_at is not None
     assert runs.read_run(home, ID, "run-1") == ended
+
+
+@pytest.mark.parametrize(("how", "why"), [("cancelled", "cancelled"), ("failed", "its run ended before it did")])
+def test_what_was_under_way_when_its_run_ended_is_pending_and_says_why(home, how, why):
+    run = begin(home, "run-1", seeds=(0, 1))
+    whole = [store(home, record("e1_4", seed, metrics={"iou": 0.7})) for seed in (0, 1)]
+    half = [store(home, record("e1_5", 0, metrics={"lpips": 0.2})), record("e1_5", 1, metrics={"lpips": 0.2})]
+    for records in (whole, half):
+        complete(home, run, *records, status="running")
+    ended = runs.finish(home, ID, "run-1", how)
+    assert (ended.sub_experiments["e1_5"].status, ended.has_run) == ("pending", True)
+    assert why in ended.sub_experiments["e1_5"].note
+    assert ended.sub_experiments["e1_4"].status == "completed"  # nobody had noted it yet
+    assert set(ended.record_sha256) == {one.fingerprint for one in whole}
+    again = runs.go_on(home, ID, "run-1")
+    assert (again.status, again.finished_at) == ("running", None)
+
+
+def test_a_refresh_that_was_cut_short_does_not_take_the_old_records_for_its_own(home):
+    run = begin(home, "run-1", seeds=(0,), options={"refresh": True})
+    complete(home, run, store(home, record("e1_4", 0, metrics={"iou": 0.7})), status="running")
+    assert runs.finish(home, ID, "run-1", "failed").sub_experiments["e1_4"].status == "pending"
+
+
+def test_what_runs_here_is_left_and_what_was_killed_is_ended(home):
+    begin(home, "alive")
+    begin(home, "killed")
+    gone = Process(pid=1, started=0.0, host=Process.current().host)
+    begin(home, "elsewhere")
+    for name, process in (("killed", gone), ("elsewhere", replace(gone, host="another"))):
+        runs.update(home, ID, name, lambda run, process=process: run.model_copy(update={"process": process}))
+    assert [run.run_id for run in runs.end_killed(home)] == ["killed"]
+    assert {run.run_id: run.status for run in runs.list_runs(home, ID)} == {
+        "alive": "running",
+        "killed": "failed",
+        "elsewhere": "running",
+    }
+    assert runs.end_killed(home) == []
 
 
 def test_what_was_fixed_before_the_first_step_cannot_be_changed(home):

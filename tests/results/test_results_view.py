@@ -324,7 +324,7 @@ def test_many_rebuilds_at_once_leave_one_whole_view(home):
 
 def test_a_run_that_ends_while_another_one_rebuilds_is_shown_as_it_ended(home, monkeypatch):
     run = begin(home, "run-1")
-    complete(home, run, store(home, good()[0]), status="running")
+    complete(home, run, good()[0], status="running")
     with monkeypatch.context() as other:
         before = runs.list_runs(home, ID)
         runs.finish(home, ID, run.run_id, "cancelled")
