@@ -31,6 +31,7 @@ from foresight.metrics.statistics import (
 )
 from foresight.results.gates import GateState
 from foresight.results.record import Record, Samples
+from foresight.results.spending import Spent
 
 Kind = Literal["moved", "within", "no interval", "appeared", "vanished"]
 ENDED = ("completed", "failed")
@@ -48,7 +49,8 @@ class Side:
     name: str  # run id
     content: Mapping[str, Any]  # its results.yaml
     records: Mapping[str, Mapping[int, Record]]  # sub-experiment -> seed -> record, as the run saw it
-    computed: frozenset[str] = frozenset()  # fingerprints of what this very run computed
+    spent: Spent  # by this very run, as it noted it: its records may have been computed again since
+    computed: frozenset[str] = frozenset()  # fingerprints of what this very run computed, as far as they are still its
     git_commit: str = ""
 
     @property

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from foresight.metrics.statistics import Interval
-from foresight.results.comparison import LEVEL_OF_CHANCE, Change, Comparison, Flip
+from foresight.results.comparison import LEVEL_OF_CHANCE, Change, Comparison, Flip, Side
 from foresight.results.findings import number
+from foresight.units import duration, usd
 
 ARROW = "→"
 
@@ -78,8 +79,11 @@ def _quiet_parts(comparison: Comparison) -> Iterator[str]:
     without = sum(change.kind == "no interval" for change in comparison.changes)
     if without:
         yield f"{without} values differ without an interval to judge them by"
-    now, then = comparison.after, comparison.before
-    yield f"computed in {now.seconds:.0f} s for ${now.cost_usd:.2f} (then {then.seconds:.0f} s, ${then.cost_usd:.2f})"
+    yield f"computed for {_spent(comparison.after)} (then {_spent(comparison.before)})"
+
+
+def _spent(side: Side) -> str:
+    return f"{duration(side.spent.seconds)}, {usd(side.spent.cost_usd)}"
 
 
 def _sentence(text: str) -> str:
@@ -133,7 +137,8 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         return {**vars(one), "difference": difference, "better": one.better}
 
     def side(one: Any) -> dict[str, Any]:
-        return {"run_id": one.name, "git_commit": one.git_commit, "seconds": one.seconds, "cost_usd": one.cost_usd}
+        spent = one.spent.model_dump(include={"seconds", "cost_usd"})
+        return {"run_id": one.name, "git_commit": one.git_commit, **spent}
 
     return {
         "experiment_id": comparison.experiment_id,

@@ -278,10 +278,16 @@ def _record_hashes(home: Home, sub: SubRun) -> dict[str, str]:
 
 
 def end_killed(home: Home) -> list[Run]:
-    """Mark as failed what says that it runs and whose process is gone from this machine. Returns those."""
-    found = [run for experiment_id in list_experiments(home) for run in list_runs(home, experiment_id)]
-    killed = [run for run in found if run.status == "running" and run.process and run.process.is_gone()]
-    return [finish(home, run.experiment.id, run.run_id, "failed", why=KILLED) for run in killed]
+    """Mark as failed what says that it runs and whose process is gone from this machine. Returns those.
+
+    A run.json that is damaged is left: whoever needs it says so."""
+    ended = []
+    for path in sorted(home.results.glob("*/runs/*/run.json")):
+        with contextlib.suppress(UserError):
+            run = _read(path)
+            if run.status == "running" and run.process and run.process.is_gone():
+                ended.append(finish(home, run.experiment.id, run.run_id, "failed", why=KILLED))
+    return ended
 
 
 def read_run(home: Home, experiment_id: str, run_id: str) -> Run:

@@ -27,7 +27,7 @@ def side(home: Home, run: Run) -> Side:
         found = entry_of(home, sub.id, [run]).evidence.records
         records[sub.id] = {seed: one for seed, one in found.items() if _as_seen(home, run, one.fingerprint)}
     computed = {one.fingerprint for seeds in records.values() for one in seeds.values() if one.run_id == run.run_id}
-    return Side(run.run_id, content, records, frozenset(computed), run.git_commit)
+    return Side(run.run_id, content, records, run.spent, frozenset(computed), run.git_commit)
 
 
 def compare_named(home: Home, a: str, b: str, experiment: str | None = None) -> list[Comparison]:

@@ -16,6 +16,7 @@ from foresight.results.comparison import compare, difference_of, gate_flips
 from foresight.results.gates import GateState
 from foresight.results.record import Samples
 from foresight.results.sides import compare_named, side, since_previous
+from foresight.results.spending import Spent
 
 
 def scored(scores, groups=None, higher=True) -> Samples:
@@ -77,6 +78,15 @@ def test_sources_are_paired_by_name_not_by_their_place():
     assert isinstance(estimate, Interval)
     assert estimate.low == pytest.approx(0.01)
     assert estimate.high == pytest.approx(0.01)
+
+
+def test_what_a_run_took_stays_known_when_its_records_were_computed_again(home):
+    a = finished_run(home, "run-a", good(run_id="run-a"))
+    spent = Spent(seconds=65.0, cost_usd=0.5)
+    a = runs.update(home, a.experiment.id, "run-a", lambda run: run.model_copy(update={"spent": spent}))
+    b = finished_run(home, "run-b", good(run_id="run-b"), options={"refresh": True})  # in place of them
+    said = comparison_text.lines(compare(side(home, a), side(home, b)))
+    assert "(then 1 min 05 s, $0.50)" in said[-1] + said[0]
 
 
 def test_too_few_sources_are_no_evidence():
