@@ -24,7 +24,9 @@ ProfileName = Annotated[str, typer.Option("--profile", metavar="P", help="How bi
 Compute = Annotated[str, typer.Option("--compute", metavar="WHERE", help="local or modal.")]
 Gpu = Annotated[str | None, typer.Option("--gpu", metavar="NAME", help="GPU class over the plan's (modal).")]
 Budget = Annotated[float | None, typer.Option("--budget", metavar="USD", help="Stop before more is spent.")]
-Seeds = Annotated[int | None, typer.Option("--seeds", metavar="N", help="How many seeds; default: the profile's.")]
+Seeds = Annotated[
+    int | None, typer.Option("--seeds", metavar="N", help="How many seeds, 1 to 100; default: the profile's.")
+]
 Refresh = Annotated[bool, typer.Option("--refresh", help="Compute again what is recorded already.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run and why, and run nothing.")]
 InProcess = Annotated[bool, typer.Option("--in-process", help="In this very process, without Prefect: for a debugger.")]
