@@ -1,9 +1,10 @@
 """The Prefect API that a run talks to.
 
-Where `PREFECT_API_URL` is set (the environment or a Prefect profile), that server is used. Otherwise the run brings a
-server of its own: on loopback, on a free port, with its database under FORESIGHT_HOME, so that no account and no
-set-up is needed and the history of runs stays. It dies with the run, also when the run is killed with -9: it watches
-a pipe that only the run holds open.
+Where `PREFECT_API_URL` is set (the environment or a Prefect profile), that server is used. Where `make up` runs in
+this home, it is that one: two servers on one SQLite file get in each other's way, and the UI would not show the run.
+Otherwise the run brings a server of its own: on loopback, on a free port, with its database under FORESIGHT_HOME, so
+that no account and no set-up is needed and the history of runs stays. It dies with the run, also when the run is
+killed with -9: it watches a pipe that only the run holds open.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from foresight import collector
 from foresight.errors import UserError
@@ -62,6 +63,33 @@ def configured_api_url() -> str | None:
         raise UserError(f"{profiles} is no valid TOML ({error}). Mend or remove it, then run again.") from error
     active = os.environ.get("PREFECT_PROFILE", content.get("active", ""))
     return content.get("profiles", {}).get(active, {}).get("PREFECT_API_URL")
+
+
+def up_lock(home: Home) -> FileLock:
+    """Held by `make up` as long as it lives."""
+    return FileLock(home.prefect / "up.lock")
+
+
+def up_address(home: Home) -> Path:
+    """Where `make up` writes the address of its UI, once all of it is there."""
+    return home.prefect / "up.url"
+
+
+def running_here(home: Home, patience_s: float = STARTUP_TIMEOUT_S) -> str | None:
+    """The API of the `make up` of this home, if one runs; one that is just starting is waited for, so long."""
+    if not home.prefect.is_dir():
+        return None
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            with up_lock(home).acquire(blocking=False):
+                return None
+        except Timeout:
+            if up_address(home).exists():
+                return f"{up_address(home).read_text().strip()}/api"
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(0.1)
 
 
 def require_answer() -> None:
@@ -167,13 +195,16 @@ class OwnServer:
 
 @contextmanager
 def prefect_api(home: Home, *, log_level: str = "INFO") -> Iterator[OwnServer | None]:
-    """Environment for Prefect in this process, and a server if the user has chosen none.
+    """Environment for Prefect in this process, and a server if the user has chosen none and none runs here.
 
-    Yields the server that is still starting (call `wait` before the first flow), or None if one is configured.
+    Yields the server that is still starting (call `wait` before the first flow), or None if another one is used.
     """
-    url = configured_api_url()
     server = None
-    if url is None:
+    if configured_api_url() is not None:
+        pass
+    elif url := running_here(home):
+        os.environ.update(prefect_environment(home) | {"PREFECT_API_URL": url})
+    else:
         server = OwnServer(home)
         server.start()
         os.environ.update(prefect_environment(home))

@@ -13,9 +13,9 @@ import sys
 import time
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from flows.server import OwnServer, prefect_environment
+from flows.server import OwnServer, prefect_environment, up_address, up_lock
 from foresight import interrupts
 from foresight.errors import UserError
 from foresight.files import write_atomic
@@ -42,7 +42,7 @@ def up(home: Home, *, limit: int, port: int = PORT) -> None:
     """Until Ctrl-C, SIGTERM or the end of its terminal. Raises `UserError` if it runs already or does not start."""
     home.require_writable()
     home.prefect.mkdir(parents=True, exist_ok=True)
-    lock, address = FileLock(home.prefect / "up.lock"), home.prefect / "up.url"
+    lock, address = up_lock(home), up_address(home)
     try:
         lock.acquire(blocking=False)
     except Timeout:

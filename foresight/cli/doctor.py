@@ -93,7 +93,7 @@ def disk(home: Home, free_bytes: Callable[[Path], int] = lambda path: shutil.dis
 
 
 def server(url: str | None) -> Check:
-    """The configured Prefect server answers; without one, a run brings its own."""
+    """The configured Prefect server, or that of `make up`, answers; without one, a run brings its own."""
     if url is None:
         return Check("Prefect", "ok", "no server configured; a run brings its own")
     try:
@@ -164,14 +164,14 @@ def tokens(environment: dict[str, str], config: Path) -> list[Check]:
 
 def examine(at: Home, lock: Path) -> list[Check]:
     """All checks, in the order in which one would mend them."""
-    from flows.server import configured_api_url
+    from flows.server import configured_api_url, running_here
 
     return [
         python_version(),
         pins(lock),
         home(at),
         disk(at),
-        server(configured_api_url()),
+        server(configured_api_url() or running_here(at, patience_s=0)),
         metric_weights(),
         stand_ins(),
         clips(),

@@ -86,11 +86,16 @@ def report(
 
 @app.command(help="Every record, artifact, shard and results.yaml against its hash and schema. Exit 1 on a problem.")
 def verify(as_json: AsJson = False) -> None:
-    problems = find_problems(Home.from_environment())
+    home = Home.from_environment()
+    problems, records = find_problems(home), len(list(home.steps.glob("*/record.json")))
     if as_json:
         print_json([vars(problem) for problem in problems])
     elif not problems:
-        console.print("everything is as it was written")
+        console.print(
+            f"everything is as it was written ({records} record{'s' if records > 1 else ''})"
+            if records
+            else f"nothing to verify: no record lies in {home.root} yet; `foresight run c1` makes the first"
+        )
     else:
         for problem in problems:
             console.print(f"{problem.path}\n  {problem.what}\n  {problem.remedy}", markup=False, soft_wrap=True)

@@ -369,6 +369,16 @@ def test_a_second_one_says_that_it_is_up_and_stops_nothing(up: Up):
     assert up.client.get("health").json() is True
 
 
+def test_a_run_from_a_shell_in_the_same_home_uses_its_server(up: Up):
+    command = [sys.executable, "-m", "foresight", "run", "t1", "--plan", up.toy.plan, "--stub-mode"]
+    done = subprocess.run(command, env=up.toy.environment, capture_output=True, text=True, timeout=DEADLINE_S)
+    assert done.returncode == 0, done.stderr
+    ui = str(up.client.base_url).removesuffix("/api/")
+    link = re.search(rf"View at {re.escape(ui)}/runs/flow-run/(\S+)", done.stderr)
+    assert link, done.stderr
+    assert up.client.get(f"flow_runs/{link[1]}").json()["state_type"] == "COMPLETED"
+
+
 def test_fifty_runs_queued_at_once_all_complete_and_no_step_is_computed_twice(up: Up):
     up.toy.edit_handlers("0.9 + 0.02", "0.92 + 0.02")
     (up.toy.folder / "calls").unlink(missing_ok=True)

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from flows import server
 from flows.server import OwnServer, require_answer
 from foresight.errors import UserError
 from foresight.home import Home
@@ -24,19 +25,19 @@ def test_a_server_that_dies_is_reported_with_its_log_and_the_room_on_its_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    server = OwnServer(Home(tmp_path))
-    server.start()
+    own = OwnServer(Home(tmp_path))
+    own.start()
     with pytest.raises(UserError, match=r"server\.log, on a disk with \d+ MB free"):
-        server.wait()
+        own.wait()
 
 
 def test_a_full_disk_is_what_a_server_that_dies_on_one_is_said_to_lack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1_000))
-    server = OwnServer(Home(tmp_path))
-    server.start()
+    own = OwnServer(Home(tmp_path))
+    own.start()
     with pytest.raises(UserError, match=r"did not start: the disk of .* has 0 MB free. Free some"):
-        server.wait()
+        own.wait()
 
 
 def test_the_ui_that_opens_is_the_one_whose_pages_ask_no_other_host(api_url: str):
@@ -93,6 +94,21 @@ def test_a_server_that_is_not_there_is_one_sentence_and_exit_2(tmp_path: Path, c
     assert done.stderr.startswith("foresight: The Prefect server http://127.0.0.1:9/api cannot be used ([Errno 111]")
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_in_the_home_of_make_up_uses_its_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(server, "configured_api_url", lambda: None)
+    monkeypatch.setattr(server, "OwnServer", lambda _: pytest.fail("a second server on one database"))
+    home = Home(tmp_path)
+    home.prefect.mkdir(parents=True)
+    server.up_address(home).write_text("http://127.0.0.1:4200\n")
+    with monkeypatch.context() as environment:
+        for name in (*server.prefect_environment(home), "PREFECT_API_URL"):
+            environment.setenv(name, "as it was")
+        with server.up_lock(home), server.prefect_api(home) as own:
+            assert own is None
+            assert os.environ["PREFECT_API_URL"] == "http://127.0.0.1:4200/api"
+    assert server.running_here(home) is None  # what a killed one has left names nobody
 
 
 def test_without_a_server_nothing_is_deployed_to_one_that_would_be_gone_at_once(tmp_path: Path):
