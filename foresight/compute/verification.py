@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from foresight.compute.code_identity import code_identity, code_modules
+from foresight.compute.code_identity import code_identity, code_modules, modules_of_others
 from foresight.compute.step import Step
 from foresight.errors import StepFailed, UserError
 from foresight.home import Home
@@ -42,18 +42,19 @@ def require_identity(step: Step, home: Home) -> None:
 def hold_code(step: Step) -> None:
     """Import all that the handler can reach, and see that it still is what was planned.
 
-    So an edit while the step works, which may be hours, bears on nothing of it, also where the handler imports late.
-    Raises `StepFailed` if somebody was faster.
+    So an edit while the step works, which may be hours, bears on nothing of it, also where the handler imports late;
+    and a torch that it imports late is there when it is given its seed. Raises `StepFailed` if somebody was faster.
     """
     if "code" not in step.identity:
         return
-    for module in code_modules(step.identity["handler"]):
+    handler = step.identity["handler"]
+    for module in [*code_modules(handler), *sorted(modules_of_others(handler))]:
         try:
             importlib.import_module(module)
         except Exception:  # noqa: BLE001 - an optional one, or the handler meets it itself and its failure says so
             continue
-    if code_identity(step.identity["handler"]) != step.identity["code"]:
-        raise _refused(f"{step.label} is not what was planned: the code of {step.identity['handler']} ({REDEPLOY})")
+    if code_identity(handler) != step.identity["code"]:
+        raise _refused(f"{step.label} is not what was planned: the code of {handler} ({REDEPLOY})")
 
 
 def _differences(step: Step, home: Home) -> Iterator[str]:

@@ -7,7 +7,11 @@ import sys
 import pytest
 
 from foresight.cli.shortcut import run_in_process
+from foresight.compute import planner
+from foresight.compute.backend import Call
 from foresight.compute.request import RunRequest, resolve
+from foresight.compute.run_step import run_call, steps_to_json
+from foresight.results.record import read_record
 
 LATE = '''
 def late(runner):
@@ -19,6 +23,14 @@ def late(runner):
 
     return {"finding": "read {value}", "metrics": {"value": VALUE}, "artifacts": []}
 '''
+
+TORCH = """
+from types import SimpleNamespace
+
+SEEDS = []
+manual_seed = SEEDS.append
+cuda = SimpleNamespace(is_initialized=lambda: False)
+"""
 
 
 @pytest.fixture
@@ -54,3 +66,18 @@ def test_what_a_handler_can_do_without_may_be_missing(late):
         "import os, time", "import os, time\ntry:\n    import toy_optional\nexcept ImportError:\n    pass\n"
     )
     assert ran(late)["metrics"] == {"value": 1.0}
+
+
+def test_a_torch_that_the_handler_imports_late_has_its_seed(late, monkeypatch):
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    (late.folder / "torch.py").write_text(TORCH)
+    late.edit_handlers(
+        '"metrics": {"value": VALUE}', '"metrics": {"value": VALUE, "seed": __import__("torch").SEEDS[0]}'
+    )
+    late.edit_handlers("    from toy_late import VALUE", "    import torch\n    from toy_late import VALUE")
+    monkeypatch.setattr("foresight.compute.code_identity._Project._is_beside_a_lone_file", lambda *_: False)
+    job = resolve(RunRequest(("t1",), ("t_b",), plan=late.plan, seeds=2))
+    plan = planner.plan_steps(job, late.home, "run").of("t1-toy", "t_b")
+    (outcome,) = run_call(steps_to_json(Call((plan[1],))), late.home, "call", "run")
+    assert outcome.status == "completed", outcome.error
+    assert read_record(late.home, plan[1].fingerprint).metrics["seed"] == 1.0
