@@ -1,7 +1,8 @@
 """How the steps of a call on Modal ended: by what the container said, by the records on the volume, and else by what
 ended the call.
 
-The record decides: a container that died between writing it and saying so has finished its step. Everything that a call
+The record decides: a container that died between writing it and saying so has finished its step, and so has one whose
+last commit failed, which the volume makes all the same when a container ends. Everything that a call
 left comes home first; what it began and did not end is closed at home, with the cause that only the orchestrator knows.
 """
 
@@ -57,10 +58,12 @@ def _settle(
         bring_home(home, volume, *found)
     record = found[0] if found is not None and step.refresh in (None, found[0].run_id) else None
     _close(home, entry, step, record, trouble)
-    if said is not None and (said.status != "completed" or record is not None):
-        return said
-    if said is None and record is not None:
+    if record is not None:
+        if said is not None and said.status == "completed":
+            return said
         return StepOutcome(step.fingerprint, "completed", attempt=record.attempt, seconds=record.usage.seconds)
+    if said is not None and said.status != "completed":
+        return said
     if said is not None:
         trouble = Trouble("lost", "its container finished it, and the volume has no record of it", retryable=True)
     return StepOutcome(step.fingerprint, "failed", trouble.cause, trouble.error, trouble.retryable)
