@@ -27,6 +27,7 @@ from foresight.results.document import Document
 from foresight.results.runs import Run
 from foresight.yaml_text import parse_yaml
 
+_TRIES = 3
 HEADER = "# A view of the records: an edit is overwritten, and `foresight results verify` finds it.\n"
 
 
@@ -36,13 +37,20 @@ def rebuild(home: Home, experiment_id: str) -> Path | None:
     if not folder.is_dir():
         return None
     with FileLock(folder / ".results.lock"):
-        all_runs = runs.list_runs(home, experiment_id)
-        for run in all_runs:
-            if run.has_run and is_stale(home, run):
-                with runs.held(home, experiment_id, run.run_id) as now:  # else it could end unseen, and look older
-                    _write(runs.folder(home, experiment_id, run.run_id), document.of_run(home, now))
-        built = document.of_experiment(home, all_runs)
-        return None if built is None else _write(folder, built)
+        for _ in range(_TRIES):
+            with contextlib.suppress(FileNotFoundError):  # a run beside this one has just put another record in place
+                return _rebuild(home, experiment_id, folder)
+        return _rebuild(home, experiment_id, folder)
+
+
+def _rebuild(home: Home, experiment_id: str, folder: Path) -> Path | None:
+    all_runs = runs.list_runs(home, experiment_id)
+    for run in all_runs:
+        if run.has_run and is_stale(home, run):
+            with runs.held(home, experiment_id, run.run_id) as now:  # else it could end unseen, and look older
+                _write(runs.folder(home, experiment_id, run.run_id), document.of_run(home, now))
+    built = document.of_experiment(home, all_runs)
+    return None if built is None else _write(folder, built)
 
 
 def end_killed(home: Home) -> list[Run]:

@@ -223,6 +223,29 @@ def test_a_record_that_is_gone_or_damaged_is_said_and_not_measured(home):
     assert shown(home)["recommendation"] == "investigate"
 
 
+def test_a_record_that_is_replaced_while_the_view_is_written_is_looked_at_again(home, monkeypatch):
+    run = finished_run(home, "run-1", good())
+    path, link, sources = home.results / run.experiment.id / "results.yaml", view._link, []
+
+    def refreshed_meanwhile(source, target):
+        if not sources:
+            sources.append(source)
+            content = source.read_bytes()
+            source.unlink()
+            try:
+                link(source, target)
+            finally:
+                source.write_bytes(content)
+        link(source, target)
+
+    monkeypatch.setattr(view, "_link", refreshed_meanwhile)
+    assert view.rebuild(home, run.experiment.id) == path
+    assert all((path.parent / inside).is_file() for inside in view.build(home, run.experiment.id).artifacts)
+    monkeypatch.setattr(view, "_link", lambda source, target: link(source.with_name("gone"), target.with_name("new")))
+    with pytest.raises(FileNotFoundError):  # what stays away is told
+        view.rebuild(home, run.experiment.id)
+
+
 def test_a_refreshed_seed_counts_only_once_it_was_computed_again(home):
     run = begin(home, "again", seeds=(0,), options={"refresh": True})
     old = store(home, good(run_id="earlier")[2])
