@@ -107,7 +107,7 @@ def _write(folder: Path, built: Document) -> Path:
         _link(source, folder / inside)
     path = folder / "results.yaml"
     text = dump(built.content)
-    if not path.exists() or path.read_text() != text:
+    if not path.exists() or path.read_bytes() != text.encode():
         write_atomic(path, text)
     else:
         os.utime(path)  # as new as the run.json it agrees with

@@ -246,6 +246,15 @@ def test_a_record_that_is_replaced_while_the_view_is_written_is_looked_at_again(
         view.rebuild(home, run.experiment.id)
 
 
+def test_a_view_that_is_no_text_any_more_is_written_again(home):
+    run = finished_run(home, "run-1", good())
+    path = view.rebuild(home, run.experiment.id)
+    whole = path.read_bytes()
+    path.write_bytes(bytes(range(256)))
+    view.rebuild(home, run.experiment.id)
+    assert path.read_bytes() == whole
+
+
 def test_a_refreshed_seed_counts_only_once_it_was_computed_again(home):
     run = begin(home, "again", seeds=(0,), options={"refresh": True})
     old = store(home, good(run_id="earlier")[2])
