@@ -54,10 +54,6 @@ class Books(_Books):
     def settled_usd(self) -> float:
         return sum(entry.usd for entry in self.settled.values())
 
-    @property
-    def reserved_usd(self) -> float:
-        return sum(entry.usd for entry in self.reserved.values())
-
 
 class OverBudget(StepFailed):
     """The budget does not allow it. Not a failure of the step: it was not started, or it was stopped for the money."""

@@ -99,10 +99,6 @@ class SubExperiment(Frozen):
         return self.handler is not None
 
     @property
-    def uses_lpips(self) -> bool:
-        return "lpips-alex" in self.metric_weights
-
-    @property
     def identity(self) -> dict[str, Any]:
         """What could change a result, as JSON."""
         named = {"id", "handler", "needs", "models", "metric_weights", *(["uses"] if self.uses else [])}

@@ -14,8 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from foresight.home import Home
 from foresight.plan.schema import Criterion
 
-SCHEMA_VERSION = 1
-
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
