@@ -136,17 +136,6 @@ class Course:
         return critical_units(self.programme) * self.unit_s
 
     @property
-    def calls_critical_s(self) -> float:
-        """By what each call took from when it reached the plane: with its container, which starts on a machine that it
-        shares here with 19 others and on Modal has for itself."""
-
-        def until_the_end_of(name: str) -> float:
-            took = self.calls[name].finished - self.calls[name].submitted
-            return took + max(map(until_the_end_of, self.programme[name].needs), default=0.0)
-
-        return max(map(until_the_end_of, self.programme))
-
-    @property
     def makespan_s(self) -> float:
         """Of the flow run, from its beginning to its end: preparation, verdicts and reports are in it."""
         return self.ended - self.began
