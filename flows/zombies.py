@@ -82,10 +82,10 @@ def _mark(client: SyncPrefectClient, home: Home, path: Path) -> str:
 
 def _is_dead(path: Path) -> bool:
     """Whether its process is gone; not if it has ended meanwhile, or is of another machine: that is for the heartbeats
-    to tell."""
+    to tell. Nobody can tell whose a damaged file was."""
     try:
         return Process(**read_json(path)["process"]).is_gone()
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return False
 
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from foresight.compute import ledger
 from foresight.compute.process import Process
-from foresight.errors import StepFailed
+from foresight.errors import StepFailed, UserError
 from foresight.files import read_json, write_json
 from foresight.home import Home
 from foresight.units import usd
@@ -134,10 +134,17 @@ def spent_usd(home: Home, run_id: str) -> float:
 
 
 def read(home: Home) -> Books:
+    """Raises `UserError` if the file is no purse any more."""
+    path = home.ledger / "purse.json"
     try:
-        return Books.model_validate(read_json(home.ledger / "purse.json"))
+        return Books.model_validate(read_json(path))
     except FileNotFoundError:
         return Books()
+    except ValueError as error:
+        raise UserError(
+            f"{path} is damaged ({str(error).splitlines()[0]}), so nobody knows what budgets have left. Move it away "
+            "once no paid run is under way (`foresight status`): a new one begins with the next run."
+        ) from error
 
 
 @contextmanager

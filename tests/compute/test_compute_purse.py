@@ -14,12 +14,21 @@ from hypothesis import strategies as st
 from foresight.compute import ledger, purse
 from foresight.compute.ledger import CallEntry, StepEntry
 from foresight.compute.process import Process
+from foresight.errors import UserError
 from foresight.home import Home
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "null", '{"accounts": 1}'])
+def test_a_damaged_purse_is_named_and_pays_for_nothing(home, content):
+    home.ledger.mkdir(parents=True)
+    (home.ledger / "purse.json").write_text(content)
+    with pytest.raises(UserError, match=r"purse\.json is damaged"):
+        purse.open_account(home, "run", 10.0)
 
 
 def _reserve(home: Home, run_id: str, key: str, usd: float) -> bool:

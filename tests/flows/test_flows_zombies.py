@@ -98,6 +98,14 @@ def test_a_retry_does_not_mark_itself_for_what_its_killed_attempt_left(toy, kill
     assert not path.exists()
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"run_id": "run-1"}'])
+def test_a_damaged_file_ends_no_run(toy, content):
+    path = toy.home.prefect / "alive" / "a-flow-run.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    assert zombies.mark_dead(toy.home) == []
+
+
 def test_what_ends_or_is_retried_while_it_is_looked_at_is_left(toy, killed, monkeypatch):
     path, client = killed(dead()), Client(Running())
 
