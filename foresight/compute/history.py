@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 from foresight.compute.gpus import relative_time
@@ -37,18 +38,31 @@ def work_of(label: str) -> str:
 
 
 def read_history(home: Home) -> History:
-    """All records of the home: one JSON file each, a few milliseconds."""
+    """All records of the home: one JSON file each, a few milliseconds, and once for as long as it stays the same: every
+    call of a run that costs money asks."""
     found: dict[tuple[str, str], list[tuple[str, Taken]]] = {}
     for path in home.steps.glob("*/record.json"):
         try:
-            record = read_json(path)
-            usage, artifacts = record["usage"], record["artifacts"]
-            taken = Taken(usage["device"], float(usage["seconds"]), sum(each["size_bytes"] for each in artifacts))
-            key, finished_at = (record["profile"], work_of(record["label"])), str(record["finished_at"])
+            status = path.stat()
+            stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+            if path not in _known or _known[path][0] != stamp:
+                _known[path] = (stamp, *_read(path))
         except (ValueError, KeyError, TypeError, FileNotFoundError):  # one may be replaced just now
             continue
+        _, key, finished_at, taken = _known[path]
         found.setdefault(key, []).append((finished_at, taken))
     return {key: [taken for _, taken in sorted(each, key=lambda pair: pair[0])] for key, each in found.items()}
+
+
+_known: dict[Path, tuple[tuple[int, int, int], tuple[str, str], str, Taken]] = {}
+
+
+def _read(path: Path) -> tuple[tuple[str, str], str, Taken]:
+    """(profile, kind of work), when it was finished, and what it took."""
+    record = read_json(path)
+    usage, artifacts = record["usage"], record["artifacts"]
+    taken = Taken(usage["device"], float(usage["seconds"]), sum(each["size_bytes"] for each in artifacts))
+    return (record["profile"], work_of(record["label"])), str(record["finished_at"]), taken
 
 
 def expected_seconds(earlier: Sequence[Taken], device: str) -> tuple[float, str] | None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from foresight.compute import history
 from foresight.compute.gpus import GPU_CLASSES
 from foresight.compute.history import Taken, expected_seconds, read_history, work_of
-from foresight.files import read_json
+from foresight.files import read_json, write_json
 from foresight.home import Home
 
 DEVICES = st.sampled_from(["cpu", *GPU_CLASSES])
@@ -67,6 +67,17 @@ def test_records_are_read_by_profile_and_work_and_a_damaged_one_is_passed_over(t
     assert set(found) == {("tiny", "c1/e1_1"), ("real", "x")}
     assert [taken.seconds for taken in found["tiny", "c1/e1_1"]] == [5.0, 3.0]
     assert found["real", "x"] == [Taken("cpu", 9.0, 10)]
+
+
+def test_a_record_is_read_once_and_again_when_another_takes_its_place(tmp_path: Path, monkeypatch):
+    home, read = Home(tmp_path), []
+    monkeypatch.setattr(history, "read_json", lambda path: read.append(path) or read_json(path))
+    content = {"profile": "tiny", "label": "x", "usage": {"device": "cpu", "seconds": 3.0}, "artifacts": []}
+    write_json(home.record("a"), {**content, "finished_at": "T1"})
+    assert read_history(home) == read_history(home) == {("tiny", "x"): [Taken("cpu", 3.0, 0)]}
+    assert len(read) == 1
+    write_json(home.record("a"), {**content, "usage": {"device": "cpu", "seconds": 4.0}, "finished_at": "T2"})
+    assert read_history(home) == {("tiny", "x"): [Taken("cpu", 4.0, 0)]}
 
 
 def test_a_record_that_is_withdrawn_while_they_are_read_is_passed_over(tmp_path: Path, monkeypatch):
