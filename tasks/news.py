@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from prefect.events import emit_event
 from prefect.runtime import deployment, flow_run
+from prefect.utilities.urls import url_for
 
 FLIPPED = "foresight.verdict.flipped"
 NIGHTLY_FAILED = "foresight.nightly.failed"
@@ -27,6 +28,7 @@ def if_nightly_failed(why: str) -> None:
 
 
 def _emit(event: str, resource: str, title: str, text: str) -> None:
+    page = url_for("flow-run", obj_id=flow_run.id)  # `flow_run.ui_url` is a page that Prefect 3 does not have
     emit_event(
         event=event,
         resource={"prefect.resource.id": resource},
@@ -37,5 +39,5 @@ def _emit(event: str, resource: str, title: str, text: str) -> None:
                 "prefect.resource.name": flow_run.name or "",
             }
         ],
-        payload={"title": title, "text": f"{text}\n{flow_run.ui_url or ''}".strip(), "flow_run": str(flow_run.id)},
+        payload={"title": title, "text": f"{text}\n{page or ''}".strip(), "flow_run": str(flow_run.id)},
     )
