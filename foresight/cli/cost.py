@@ -14,6 +14,7 @@ def show(found: Estimate) -> None:
     """A row for each kind of work, and the sum."""
     rows = [_row(lines) for lines in _by_work(found.lines)]
     console.print(table(["step", "on", "n", "time", "dollars", "bytes", "rests on"], rows))
+    console.print()
     for line in summary(found):
         console.print(line, markup=False)
 

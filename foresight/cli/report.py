@@ -108,6 +108,7 @@ def dry_run(job: Job, home: Home, *, as_json: bool) -> None:
             [[r["label"], r["state"], duration(r["seconds"]), size(r["bytes"]), _dollars(r), r["why"]] for r in rows],
         )
     )
+    console.print()
     if job.brought_along:
         console.print(job.brought_along, markup=False)
     for line in cost.summary(found):

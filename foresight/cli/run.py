@@ -124,9 +124,9 @@ def download_models(profile: ProfileName = "tiny", compute: Compute = "local", a
     for role, found in identities.items():
         if not as_json:
             kind = "stand-in, verified" if found.stand_in else "verified"
-            where = "on Modal's volume" if compute == "modal" and not found.stand_in else ""
+            where = " on Modal's volume" if compute == "modal" and not found.stand_in else ""
             console.print(
-                f"{role:6} {found.id} at {found.revision[:12]}  weights {found.weights_sha256[:12]}  {kind} {where}"
+                f"{role:6} {found.id} at {found.revision[:12]}  weights {found.weights_sha256[:12]}  {kind}{where}"
             )
 
 

@@ -24,7 +24,7 @@ from foresight.features.points import extraction_identity
 from foresight.files import sha256_file, sha256_if_there
 from foresight.home import Home
 from foresight.metrics.weights import lpips_weights_sha256
-from foresight.models.identity import ModelSpec, identity
+from foresight.models.identity import MANIFEST, ModelSpec, identity, locate
 from foresight.plan.schema import Experiment, ModelChoice, Need, StepKind, SubExperiment
 from foresight.results import runs
 from foresight.results.lineage import overtaken, readable
@@ -120,6 +120,9 @@ def plan_steps(job: Job, home: Home, run_id: str) -> StepPlan:
     specs, place = model_specs(job), planned_from(home, job.request.compute)
     identities = {}
     for role, spec in specs.items():
+        if not (locate(spec, place) / MANIFEST).exists():
+            command = f"foresight download-models --profile {job.profile.name} --compute {job.request.compute}"
+            raise Unprepared(f"the model {spec.id} is not there yet; a run fetches it first, or `{command}`.")
         try:
             identities[role] = identity(spec, place)
         except UserError as error:
@@ -129,7 +132,7 @@ def plan_steps(job: Job, home: Home, run_id: str) -> StepPlan:
     for name, data_spec in data.items():
         manifest = find(data_spec, place)
         if manifest is None:
-            raise Unprepared(f"data set {name}")
+            raise Unprepared(f"the data set {name} is not there yet; a run makes it first.")
         manifests[name] = manifest
 
     planning = _Planning(job, run_id, specs, identities, data, manifests)
