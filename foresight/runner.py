@@ -179,12 +179,19 @@ class ExperimentRunner:
         """
         self._workbench.log(metrics, step)
 
-    def loss_curve(self, name: str) -> Callable[[Epoch], None]:
-        """The `watch` of a trainer: `<name>/train/loss` and `<name>/validation/loss` over epochs, logged live."""
+    def loss_curve(self, name: str, progress: tuple[float, float] | None = None) -> Callable[[Epoch], None]:
+        """The `watch` of a trainer: `<name>/train/loss` and `<name>/validation/loss` over epochs, logged live.
+
+        `progress`: from where to where the training takes the handler, which is said with every point of the curve.
+        """
 
         def watch(epoch: Epoch) -> None:
             losses = {f"{name}/train/loss": epoch.train_loss, f"{name}/validation/loss": epoch.validation_loss}
             self.log_metrics(losses, step=epoch.number)
+            if progress is not None:
+                begin, end = progress
+                done = begin + (end - begin) * epoch.number / max(1, epoch.of)
+                self.progress(done, f"{name}, epoch {epoch.number}: validation loss {epoch.validation_loss:.4g}")
 
         return watch
 

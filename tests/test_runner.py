@@ -206,6 +206,23 @@ def test_a_training_leaves_its_loss_as_a_curve(run, bench):
     assert lines[1]["metrics"] == {"head/train/loss": 0.5, "head/validation/loss": 1.0}
 
 
+def test_a_training_says_how_far_it_takes_the_handler(run, bench):
+    seen = []
+    bench.progress = lambda fraction, text: seen.append((fraction, text))
+
+    def handler(runner):
+        watch = runner.loss_curve("head", (0.2, 0.6))
+        for number in (0, 5, 10):
+            watch(Epoch(number, 10, train_loss=1.0, validation_loss=0.25))
+        return {"finding": "Trained.", "metrics": {}}
+
+    run(handler)
+    assert seen == [
+        (pytest.approx(done), f"head, epoch {number}: validation loss 0.25")
+        for done, number in ((0.2, 0), (0.4, 5), (0.6, 10))
+    ]
+
+
 @pytest.mark.parametrize("value", [math.nan, "0.3", True, [1.0]])
 def test_a_curve_is_of_finite_numbers(run, bench, value):
     with pytest.raises(InvalidOutput, match="Metric 'loss' is"):

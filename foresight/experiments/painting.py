@@ -13,16 +13,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors.torch import save
 from skimage.util import img_as_float32
 
 from foresight.metrics.detail import edge_f1, edges
 from foresight.metrics.reconstruction import Originals, log_scores
 from foresight.metrics.spatial import crop_to_boxes
+from foresight.plots.charts import learning_curve
 from foresight.probes.latents import LatentProbe, fit_latent_probe
 from foresight.probes.pixels import image_baselines
+from foresight.probes.training import TrainingHistory
 
 if TYPE_CHECKING:
-    from foresight.probes.training import Epoch
     from foresight.runner import ExperimentRunner
 
 LATENTS = "vae:X6"
@@ -42,13 +44,6 @@ class Painting:
 
     def fit(self, name: str, settings: Mapping[str, Any], *, progress: tuple[float, float]) -> LatentProbe:
         """An adapter, stopped by validation. `name` is that of its loss curve; `progress` from where to where."""
-        curve, (begin, end) = self.runner.loss_curve(name), progress
-
-        def watch(epoch: Epoch) -> None:
-            curve(epoch)
-            done = begin + (end - begin) * epoch.number / max(1, epoch.of)
-            self.runner.progress(done, f"{name}, epoch {epoch.number}: validation loss {epoch.validation_loss:.4g}")
-
         split = self.split
         return fit_latent_probe(
             self.tokens[split.train],
@@ -57,9 +52,20 @@ class Painting:
             self.latents[split.val],
             seed=self.runner.seed,
             device=self.runner.device,
-            watch=watch,
+            watch=self.runner.loss_curve(name, progress),
             **settings,
         )
+
+    def save(self, probe: LatentProbe, histories: Mapping[str, TrainingHistory]) -> None:
+        """Leave the adapter that decides, and the curves of all that were trained."""
+        drawn = learning_curve(
+            histories,
+            title=f"Training of the adapter{'s' if len(histories) > 1 else ''}",
+            caption=self.runner.caption(len(self.split.val), "validation pictures"),
+            y_label="squared error of standardised latents",
+        )
+        self.runner.results.save_artifact("learning_curve.png", drawn)
+        self.runner.results.save_artifact("adapter.safetensors", save(probe.tensors()))
 
     def paint(self, probe: LatentProbe) -> np.ndarray:
         """[N, H, W, 3]: what the decoder makes of the adapter's latents."""

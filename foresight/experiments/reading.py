@@ -18,10 +18,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from skimage.util import img_as_float32
 
 from foresight.data.objects import objects_of, padded_boxes
 from foresight.metrics.box_sets import matched_iou
 from foresight.metrics.statistics import Insufficient, Interval, mean_interval, paired_difference_interval
+from foresight.plots.pictures import box_overlay
 from foresight.plots.style import Estimate
 from foresight.probes.box_sets import BoxSetProbe, constant_boxes, fit_box_set_probe
 from foresight.probes.projection import fit_projection, group_tokens
@@ -158,6 +160,12 @@ class Reading:
             self.runner.caption(tested, sources=sources),
             self.runner.caption(objects, f"objects in {tested} held-out pictures", sources=sources),
         )
+
+    def save_overlay(self, found: Mapping[str, Sequence[np.ndarray]], title: str) -> None:
+        """Leave `boxes.png`: the first held-out pictures with the true boxes and those that each head found."""
+        shown = img_as_float32(self.dataset.images[self.split.test[:18]])
+        drawn = box_overlay(shown, self.boxes["test"], found, title=title, caption=self.captions()[0])
+        self.runner.results.save_artifact("boxes.png", drawn)
 
     def table(
         self,

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Unpack
 
 import numpy as np
 import torch
@@ -29,8 +29,11 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss
 
+from foresight.probes.boxes import cell_centres, corners
 from foresight.probes.linear import Standardiser, fit_ridge
-from foresight.probes.training import TrainingHistory, Watch, parameter_count, predict, seeded, train
+from foresight.probes.training import Training, TrainingHistory, parameter_count, predict, seeded, train
+
+_TRAINING: Training = {"epochs": 60, "patience": 15, "batch_size": 32}
 
 View = Literal["tokens", "pooled", "pooled_linear"]
 
@@ -79,7 +82,7 @@ class GlimpseHead(nn.Module):
         for _ in range(self.slots):
             features = self._glimpse(left_NHW)
             box = self.read(features[:, :4]) + self.correct(features)
-            box = _corners(torch.cat([box[:, :2], F.softplus(20 * box[:, 2:]) / 20], 1))
+            box = corners(torch.cat([box[:, :2], F.softplus(20 * box[:, 2:]) / 20], 1))
             slots.append(torch.cat([box, self.present(features)], 1))
             left_NHW = left_NHW * (1 - _covered(box.detach(), *left_NHW.shape[1:]))
         return torch.stack(slots, 1)
@@ -87,7 +90,7 @@ class GlimpseHead(nn.Module):
     def _glimpse(self, left_NHW: torch.Tensor) -> torch.Tensor:
         """[N, 6] of the object where most is left: mean place (x, y), spread (x, y), root of its mass, its peak."""
         _, height, width = left_NHW.shape
-        x_W, y_H = _centres(width, left_NHW), _centres(height, left_NHW)
+        x_W, y_H = cell_centres(width, left_NHW), cell_centres(height, left_NHW)
         around = F.avg_pool2d(left_NHW[:, None], 3, 1, 1).flatten(1)
         peak, start = around.max(1, keepdim=True)
         middle_x, middle_y = x_W[start % width], y_H[start // width]
@@ -106,7 +109,7 @@ class GlimpseHead(nn.Module):
     def _window(self, left_NHW: torch.Tensor, middle_x: torch.Tensor, middle_y: torch.Tensor) -> torch.Tensor:
         """What is left, seen through a Gaussian window of this reach."""
         along = [
-            torch.exp(-(_centres(cells, left_NHW) - middle).square() / (2 * (2 * self.log_reach).exp()))
+            torch.exp(-(cell_centres(cells, left_NHW) - middle).square() / (2 * (2 * self.log_reach).exp()))
             for cells, middle in zip(left_NHW.shape[1:], (middle_y, middle_x), strict=True)
         ]
         return (left_NHW + 1e-6) * along[0][:, :, None] * along[1][:, None, :]
@@ -122,7 +125,7 @@ class PooledBoxSetHead(nn.Module):
 
     def forward(self, tokens_NhwD: torch.Tensor) -> torch.Tensor:
         made = self.layers(tokens_NhwD.mean((1, 2)))
-        return torch.cat([_corners(made[..., :4].sigmoid()), made[..., 4:]], -1)
+        return torch.cat([corners(made[..., :4].sigmoid()), made[..., 4:]], -1)
 
 
 @dataclass(frozen=True)
@@ -154,13 +157,8 @@ def fit_box_set_probe(
     view: View = "tokens",
     parts: int = 4,
     hidden: int | None = None,
-    epochs: int = 60,
-    patience: int = 15,
-    lr: float | None = None,
-    batch_size: int = 32,
-    weight_decay: float = 0.0,
     device: str = "cpu",
-    watch: Watch | None = None,
+    **training: Unpack[Training],
 ) -> BoxSetProbe:
     """H5 on the token grid (`tokens`, a map of `parts` x `parts` a token), H3 (`pooled`) or H4 (`pooled_linear`).
 
@@ -183,13 +181,8 @@ def fit_box_set_probe(
         (x_train, targets_train),
         (x_val, targets_val),
         seed=seed,
-        epochs=epochs,
-        patience=patience,
-        lr=lr or (5e-3 if view == "tokens" else 1e-3),
-        batch_size=batch_size,
-        weight_decay=weight_decay,
         device=device,
-        watch=watch,
+        **(_TRAINING | {"lr": 5e-3 if view == "tokens" else 1e-3} | training),
     )
     return BoxSetProbe(head, standardiser, history, device)
 
@@ -292,13 +285,3 @@ def _overlap(a_NK4: torch.Tensor, b_NM4: torch.Tensor) -> torch.Tensor:
 def _mean(weights_NT: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """[N, 1]: weighted mean of values [T] or [N, T]."""
     return (weights_NT * values).sum(1, keepdim=True) / weights_NT.sum(1, keepdim=True)
-
-
-def _centres(cells: int, like: torch.Tensor) -> torch.Tensor:
-    return (torch.arange(cells, device=like.device, dtype=like.dtype) + 0.5) / cells
-
-
-def _corners(boxes: torch.Tensor) -> torch.Tensor:
-    """(centre x, centre y, width, height) -> (x0, y0, x1, y1)."""
-    centre, size = boxes[..., :2], boxes[..., 2:]
-    return torch.cat([centre - size / 2, centre + size / 2], -1)

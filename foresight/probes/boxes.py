@@ -16,7 +16,7 @@ Tokens [N, h, w, D] in raster order; boxes [N, 4] = [x0, y0, x1, y1] in 0..1; Q 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Unpack
 
 import numpy as np
 import torch
@@ -27,7 +27,9 @@ from torchvision.ops import generalized_box_iou_loss
 
 from foresight.metrics.spatial import box_iou
 from foresight.probes.linear import Standardiser, fit_ridge
-from foresight.probes.training import TrainingHistory, Watch, parameter_count, predict, seeded, train
+from foresight.probes.training import Training, TrainingHistory, parameter_count, predict, seeded, train
+
+_TRAINING: Training = {"epochs": 120, "patience": 20, "batch_size": 32}
 
 _CORNER = 20.0  # how sharply a gate bends at 0 and 1
 
@@ -42,7 +44,7 @@ class PooledBoxHead(nn.Module):
         )
 
     def forward(self, tokens_NhwD: torch.Tensor) -> torch.Tensor:
-        return _corners(self.layers(tokens_NhwD.mean((1, 2))).sigmoid())
+        return corners(self.layers(tokens_NhwD.mean((1, 2))).sigmoid())
 
 
 class AttentionBoxHead(nn.Module):
@@ -83,14 +85,14 @@ class AttentionBoxHead(nn.Module):
         h, w = tokens_NhwD.shape[1:3]
         gate_NTQ = self.look(tokens_NhwD)
         attention_NTQ = (gate_NTQ + 1e-5) / (gate_NTQ + 1e-5).sum(1, keepdim=True)
-        y, x = torch.meshgrid(_cell_centres(h, tokens_NhwD), _cell_centres(w, tokens_NhwD), indexing="ij")
+        y, x = torch.meshgrid(cell_centres(h, tokens_NhwD), cell_centres(w, tokens_NhwD), indexing="ij")
         places_T2 = torch.stack([x, y], -1).reshape(-1, 2)
         mean_NQ2 = torch.einsum("ntq,tp->nqp", attention_NTQ, places_T2)
         offset_NTQ2 = places_T2[None, :, None] - mean_NQ2[:, None]
         spread_NQ2 = (torch.einsum("ntq,ntqp->nqp", attention_NTQ, offset_NTQ2.square()) + 1e-6).sqrt()
         seen = torch.cat([mean_NQ2, spread_NQ2], -1).flatten(1)
         box = self.read(seen) + self.correct(torch.cat([seen, gate_NTQ.mean(1)], -1))
-        return _corners(torch.cat([box[:, :2], F.softplus(10 * box[:, 2:]) / 10], -1))
+        return corners(torch.cat([box[:, :2], F.softplus(10 * box[:, 2:]) / 10], -1))
 
 
 @dataclass(frozen=True)
@@ -120,13 +122,8 @@ def fit_box_probe(
     seed: int,
     view: Literal["tokens", "pooled"] = "tokens",
     hidden: int | None = None,
-    epochs: int = 120,
-    patience: int = 20,
-    lr: float | None = None,
-    batch_size: int = 32,
-    weight_decay: float = 0.0,
     device: str = "cpu",
-    watch: Watch | None = None,
+    **training: Unpack[Training],
 ) -> BoxProbe:
     """H5 on the token grid (`view="tokens"`: hidden 64, lr 5e-3) or H3 on its mean (`"pooled"`: hidden 512, lr 1e-3).
 
@@ -148,13 +145,8 @@ def fit_box_probe(
         (x_train, boxes_train),
         (x_val, boxes_val),
         seed=seed,
-        epochs=epochs,
-        patience=patience,
-        lr=lr or (1e-3 if view == "pooled" else 5e-3),
-        batch_size=batch_size,
-        weight_decay=weight_decay,
         device=device,
-        watch=watch,
+        **(_TRAINING | {"lr": 1e-3 if view == "pooled" else 5e-3} | training),
     )
     return BoxProbe(head, standardiser, history, device)
 
@@ -205,11 +197,12 @@ def _objectness(x_train: np.ndarray, boxes_train: np.ndarray, x_val: np.ndarray,
     return fit_ridge(x_train.reshape(-1, width), y_train, x_val.reshape(-1, width), y_val).affine()[:, 0]
 
 
-def _cell_centres(cells: int, like: torch.Tensor) -> torch.Tensor:
+def cell_centres(cells: int, like: torch.Tensor) -> torch.Tensor:
+    """[cells]: the middles of as many cells across 0..1."""
     return (torch.arange(cells, device=like.device, dtype=like.dtype) + 0.5) / cells
 
 
-def _corners(boxes: torch.Tensor) -> torch.Tensor:
+def corners(boxes: torch.Tensor) -> torch.Tensor:
     """(centre x, centre y, width, height) -> (x0, y0, x1, y1)."""
     centre, size = boxes[..., :2], boxes[..., 2:]
     return torch.cat([centre - size / 2, centre + size / 2], -1)

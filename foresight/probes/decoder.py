@@ -11,6 +11,7 @@ Tokens [N, h, w, D] in raster order; pictures float [N, H, W, 3] in [0, 1] that 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -19,7 +20,9 @@ from torch.nn import functional as F
 
 from foresight.probes.linear import Standardiser
 from foresight.probes.pixels import fit_pixel_probe
-from foresight.probes.training import TrainingHistory, Watch, parameter_count, predict, seeded, train
+from foresight.probes.training import Training, TrainingHistory, parameter_count, predict, seeded, train
+
+_TRAINING: Training = {"epochs": 150, "patience": 20, "lr": 1e-3, "batch_size": 16, "weight_decay": 0.01}
 
 _SCALES = (2, 4, 8)
 _COARSE = 0.1
@@ -76,13 +79,8 @@ def fit_decoder(
     *,
     seed: int,
     hidden: int = 256,
-    epochs: int = 150,
-    patience: int = 20,
-    lr: float = 1e-3,
-    batch_size: int = 16,
-    weight_decay: float = 0.01,
     device: str = "cpu",
-    watch: Watch | None = None,
+    **training: Unpack[Training],
 ) -> DecoderProbe:
     """Standardised with train's statistics; validation chooses the ridge penalty and stops the training.
 
@@ -101,13 +99,8 @@ def fit_decoder(
         (x_train, images_train),
         (x_val, images_val),
         seed=seed,
-        epochs=epochs,
-        patience=patience,
-        lr=lr,
-        batch_size=batch_size,
-        weight_decay=weight_decay,
         device=device,
-        watch=watch,
+        **(_TRAINING | training),
     )
     return DecoderProbe(decoder, standardiser, history, device)
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Unpack
 
 import numpy as np
 import torch
@@ -30,8 +30,15 @@ from torchvision.ops import batched_nms, generalized_box_iou_loss, sigmoid_focal
 from foresight.data.objects import Objects
 from foresight.metrics.detection import MOST_DETECTIONS, Detections
 from foresight.probes.box_sets import match
+from foresight.probes.boxes import cell_centres
 from foresight.probes.linear import Standardiser
-from foresight.probes.training import TrainingHistory, Watch, parameter_count, predict, seeded, train
+from foresight.probes.training import Training, TrainingHistory, parameter_count, predict, seeded, train
+
+_TRAINING_OF: dict[str, Training] = {
+    "transformer": {"lr": 1e-4, "largest_gradient": 0.1},
+    "dense": {"lr": 5e-3},
+}
+_TRAINING: Training = {"epochs": 100, "patience": 20, "batch_size": 16, "weight_decay": 0.01}
 
 Kind = Literal["dense", "transformer"]
 
@@ -260,13 +267,8 @@ def fit_detector(
     hidden: int | None = None,
     layers: int = 6,
     queries: int = 20,
-    epochs: int = 100,
-    patience: int = 20,
-    lr: float | None = None,
-    batch_size: int = 16,
-    weight_decay: float = 0.01,
     device: str = "cpu",
-    watch: Watch | None = None,
+    **training: Unpack[Training],
 ) -> DetectionProbe:
     """H7 (`transformer`: hidden 256, lr 1e-4, gradients clipped at .1) or the dense head (`dense`: hidden 32, lr 5e-3).
 
@@ -289,14 +291,8 @@ def fit_detector(
         (x_train, detection_targets(objects_train, ids, most)),
         (x_val, detection_targets(objects_val, ids, most)),
         seed=seed,
-        epochs=epochs,
-        patience=patience,
-        lr=lr or (5e-3 if kind == "dense" else 1e-4),
-        batch_size=batch_size,
-        weight_decay=weight_decay,
-        largest_gradient=None if kind == "dense" else 0.1,
         device=device,
-        watch=watch,
+        **(_TRAINING | _TRAINING_OF[kind] | training),
     )
     return DetectionProbe(head, standardiser, ids, history, device)
 
@@ -317,6 +313,5 @@ def detection_targets(objects: Sequence[Objects], category_ids: Sequence[int], m
 
 def _places(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
     """[height * width, 2]: (x, y) of the middle of each cell, in 0..1."""
-    rows, columns = ((torch.arange(n, device=like.device, dtype=like.dtype) + 0.5) / n for n in (height, width))
-    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    y, x = torch.meshgrid(cell_centres(height, like), cell_centres(width, like), indexing="ij")
     return torch.stack([x, y], -1).reshape(-1, 2)

@@ -20,7 +20,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -39,7 +39,9 @@ from foresight.probes.latents import CellRidge, fit_cell_ridge, latent_statistic
 from foresight.probes.linear import RidgeProbe, Standardiser
 from foresight.probes.projection import Projection, fit_projection, group_tokens
 from foresight.probes.strategies import CrossAttention
-from foresight.probes.training import TrainingHistory, Watch, parameter_count, seeded, train
+from foresight.probes.training import Training, TrainingHistory, parameter_count, seeded, train
+
+_TRAINING: Training = {"epochs": 30, "patience": 8, "lr": 3e-3, "batch_size": 16, "weight_decay": 0.01}
 
 BATCH = 64
 _FORMAT = 2
@@ -230,14 +232,8 @@ def fit_fusion(
     adapter: Mapping[str, Any] | None = None,
     detector: Mapping[str, Any] | None = None,
     loss: Sequence[float] = (1.0, 1.0, 1.0),
-    epochs: int = 30,
-    patience: int = 8,
-    lr: float = 3e-3,
-    batch_size: int = 16,
-    weight_decay: float = 0.01,
-    largest_gradient: float | None = None,
     device: str = "cpu",
-    watch: Watch | None = None,
+    **training: Unpack[Training],
 ) -> FusionSystem:
     """Train the fusion and its three heads together; `validation` stops it. `streams` made both lessons' a and b.
 
@@ -282,14 +278,8 @@ def fit_fusion(
         rows["train"],
         rows["validation"],
         seed=seed,
-        epochs=epochs,
-        patience=patience,
-        lr=lr,
-        batch_size=batch_size,
-        weight_decay=weight_decay,
-        largest_gradient=largest_gradient,
         device=device,
-        watch=watch,
+        **(_TRAINING | training),
     )
     return FusionSystem(net, streams, mean, scale, base, device, history)
 

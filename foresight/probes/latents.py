@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -25,7 +26,9 @@ from torch.nn import functional as F
 
 from foresight.metrics.threads import single_thread
 from foresight.probes.linear import RidgeProbe, Standardiser, fit_ridge
-from foresight.probes.training import TrainingHistory, Watch, parameter_count, predict, seeded, train
+from foresight.probes.training import Training, TrainingHistory, parameter_count, predict, seeded, train
+
+_TRAINING: Training = {"epochs": 60, "patience": 10, "lr": 3e-3, "batch_size": 16}
 
 
 @dataclass(frozen=True)
@@ -192,13 +195,8 @@ def fit_latent_probe(
     width: int = 64,
     depth: int = 1,
     linear: bool = True,
-    epochs: int = 60,
-    patience: int = 10,
-    lr: float = 3e-3,
-    batch_size: int = 16,
-    weight_decay: float = 0.0,
     device: str = "cpu",
-    watch: Watch | None = None,
+    **training: Unpack[Training],
 ) -> LatentProbe:
     """Fit by squared error on standardised latents; `linear=False` leaves attention alone with the mean latent.
 
@@ -219,13 +217,8 @@ def fit_latent_probe(
         (x_train, z_train),
         (x_val, z_val),
         seed=seed,
-        epochs=epochs,
-        patience=patience,
-        lr=lr,
-        batch_size=batch_size,
-        weight_decay=weight_decay,
         device=device,
-        watch=watch,
+        **(_TRAINING | training),
     )
     return LatentProbe(mean, scale, base, adapter, standardiser, history, device)
 

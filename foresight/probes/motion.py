@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -21,7 +22,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from foresight.probes.projection import Projection, fit_projection
-from foresight.probes.training import TrainingHistory, Watch, parameter_count, predict, seeded, train
+from foresight.probes.training import Training, TrainingHistory, parameter_count, predict, seeded, train
+
+_TRAINING: Training = {"epochs": 60, "patience": 15, "lr": 3e-3, "batch_size": 32, "weight_decay": 0.05}
 
 _NEIGHBOURS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))  # rows, columns from a token to its place a step later
 _APPEARANCE = 8  # channels of what is seen of the mean over time
@@ -103,13 +106,8 @@ def fit_motion_probe(
     labels_val: Sequence | np.ndarray,
     *,
     seed: int,
-    epochs: int = 60,
-    patience: int = 15,
-    lr: float = 3e-3,
-    batch_size: int = 32,
-    weight_decay: float = 0.05,
     device: str = "cpu",
-    watch: Watch | None = None,
+    **training: Unpack[Training],
 ) -> MotionProbe:
     """Cross-entropy, stopped by validation. About 1 s for 240 clips of 4 x 4 x 4 tokens on one core."""
     classes = np.unique(np.concatenate([labels_train, labels_val]))
@@ -121,12 +119,7 @@ def fit_motion_probe(
         (tokens_train, np.searchsorted(classes, labels_train)),
         (tokens_val, np.searchsorted(classes, labels_val)),
         seed=seed,
-        epochs=epochs,
-        patience=patience,
-        lr=lr,
-        batch_size=batch_size,
-        weight_decay=weight_decay,
         device=device,
-        watch=watch,
+        **(_TRAINING | training),
     )
     return MotionProbe(head, classes, history, device)

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -37,6 +38,18 @@ class Epoch:
 
 
 Watch = Callable[[Epoch], None]
+
+
+class Training(TypedDict, total=False):
+    """How a probe is trained, as a profile says it: what `train` can be told, and every `fit_` hands on to it."""
+
+    epochs: int  # at the most
+    patience: int  # epochs without a better validation loss before it stops
+    lr: float
+    batch_size: int
+    weight_decay: float
+    largest_gradient: float | None  # the norm of all gradients is bounded by it
+    watch: Watch | None  # is called with `POINTS` of the epochs, when they end
 
 
 @dataclass(frozen=True)
@@ -93,8 +106,8 @@ def train(
     """Fit `module(inputs) -> predictions` in place to (inputs, targets), first axis N; the best weights stay in it.
 
     `loss(predictions, targets)` is the mean over the batch. Stops after `patience` epochs without a better validation
-    loss. `largest_gradient` bounds the norm of all gradients. `watch` is called with `POINTS` of the epochs, when they
-    end. Raises `StepFailed` when a loss is not a finite number: a diverged probe is no measurement.
+    loss; the other settings are those of `Training`. Raises `StepFailed` when a loss is not a finite number: a diverged
+    probe is no measurement.
     """
     for name, (inputs, targets) in {"training": train_arrays, "validation": validation_arrays}.items():
         if len(inputs) != len(targets) or not len(inputs):

@@ -7,6 +7,7 @@ import pytest
 from planted_world import GRID_X2, GRID_X3, STAND_IN_VAE, finding, samples
 
 from foresight.errors import StepFailed, UserError
+from foresight.experiments import painting
 from foresight.experiments.c1 import e1_3, e1_5, e1_6
 from foresight.metrics.spatial import box_iou
 from foresight.probes.boxes import best_constant_box, covered_part
@@ -240,10 +241,12 @@ def test_e1_5_paints_nothing_from_tokens_that_say_nothing(world, latents):
 
 def test_a_caption_counts_what_its_picture_shows(world, latents, monkeypatch):
     captions = {}
-    for name in ("learning_curve", "image_grid"):
-        draw = getattr(e1_5, name)
+    for module, name in ((painting, "learning_curve"), (e1_5, "image_grid")):
+        draw = getattr(module, name)
         monkeypatch.setattr(
-            e1_5, name, lambda *a, name=name, draw=draw, **b: captions.setdefault(name, b["caption"]) and draw(*a, **b)
+            module,
+            name,
+            lambda *a, name=name, draw=draw, **b: captions.setdefault(name, b["caption"]) and draw(*a, **b),
         )
     world.plant({"vlm:X3": world.noise(GRID_X3, 24), "vae:X6": latents})
     world.run("e1_5", config=ADAPTER, models={"vae": STAND_IN_VAE})

@@ -13,11 +13,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors.torch import save
 
 from foresight.experiments.painting import BASELINES, Painting
 from foresight.metrics.reconstruction import LEVELS, level, one_of_each
-from foresight.plots.charts import learning_curve
 from foresight.plots.pictures import image_grid
 from foresight.probes.training import note_untrained
 
@@ -55,14 +53,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     )
     runner.results.save_artifact("reconstruction_grid.png", drawn)
     note_untrained(runner.note, {"adapter": probe.history}, runner.seed, decides={"adapter": ["lpips", "ssim", "psnr"]})
-    drawn = learning_curve(
-        {"adapter": probe.history},
-        title="Training of the adapter",
-        caption=runner.caption(len(split.val), "validation pictures"),
-        y_label="squared error of standardised latents",
-    )
-    runner.results.save_artifact("learning_curve.png", drawn)
-    runner.results.save_artifact("adapter.safetensors", save(probe.tensors()))
+    painting.save(probe, {"adapter": probe.history})
     runner.results.save_json_artifact(
         "reconstruction_metrics.json",
         {

@@ -23,7 +23,7 @@ from foresight.metrics.box_sets import matched_boxes, spurious
 from foresight.metrics.reconstruction import one_of_each
 from foresight.metrics.spatial import centre_error, relative_size_error
 from foresight.plots.charts import bars, learning_curve
-from foresight.plots.pictures import box_overlay, image_grid
+from foresight.plots.pictures import image_grid
 from foresight.probes.box_sets import BoxSetProbe
 from foresight.probes.projection import pca_colours
 from foresight.probes.training import note_untrained
@@ -180,15 +180,11 @@ def _save_boxes(
     baselines: Mapping[str, np.ndarray],
     width: int,
 ) -> None:
-    shown, objects = reading.captions()
-    drawn = box_overlay(
-        img_as_float32(reading.dataset.images[reading.split.test[:18]]),
-        reading.boxes["test"],
+    _, objects = reading.captions()
+    reading.save_overlay(
         {"X7 tokens": found[OWN], "X3 tokens": found[OWN_CONTROL]},
-        title="Boxes read by the same head from DINOv2's tokens and from X3",
-        caption=shown,
+        "Boxes read by the same head from DINOv2's tokens and from X3",
     )
-    runner.results.save_artifact("boxes.png", drawn)
     groups, numbers = np.array(reading.box_groups), reading.objects_beside
     series: dict[str, dict[str, Any]] = {
         arm: {

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors.torch import save
 
 from foresight.experiments.one_box import OneBox
 from foresight.experiments.painting import BASELINES, Painting
@@ -25,7 +24,7 @@ from foresight.experiments.reading import estimate, standing
 from foresight.metrics.detail import edges
 from foresight.metrics.reconstruction import one_of_each
 from foresight.metrics.spatial import box_iou
-from foresight.plots.charts import curve, learning_curve
+from foresight.plots.charts import curve
 from foresight.plots.pictures import box_overlay, image_grid
 from foresight.plots.style import Estimate
 from foresight.probes.training import TrainingHistory, note_untrained
@@ -81,14 +80,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     if boxes is not None:
         histories["box head"] = boxes.history
     note_untrained(runner.note, histories, runner.seed)
-    drawn = learning_curve(
-        {name: of for name, of in histories.items() if name != "box head"},
-        title="Training of the adapters" if others else "Training of the adapter",
-        caption=runner.caption(len(split.val), "validation pictures"),
-        y_label="squared error of standardised latents",
-    )
-    runner.results.save_artifact("learning_curve.png", drawn)
-    runner.results.save_artifact("adapter.safetensors", save(probe.tensors()))
+    painting.save(probe, {name: of for name, of in histories.items() if name != "box head"})
     runner.results.save_json_artifact(
         "reconstruction_metrics.json",
         {

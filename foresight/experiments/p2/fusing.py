@@ -27,7 +27,6 @@ from foresight.probes.latents import CellRidge, latent_statistics
 from foresight.probes.pixels import image_baselines
 
 if TYPE_CHECKING:
-    from foresight.probes.training import Epoch
     from foresight.runner import ExperimentRunner
 
 DINO, VLM = "dino:X7", "vlm:X4.last"
@@ -56,13 +55,6 @@ class Fusing:
 
         `widths`: of its streams, instead of the common one. `changed`: instead of what the profile says of `system`.
         """
-        curve, (begin, end) = self.runner.loss_curve(arm), progress
-
-        def watch(epoch: Epoch) -> None:
-            curve(epoch)
-            done = begin + (end - begin) * epoch.number / max(1, epoch.of)
-            self.runner.progress(done, f"{arm}, epoch {epoch.number}: validation loss {epoch.validation_loss:.4g}")
-
         settings = {**self.runner.config.get("system", {}), **changed}
         widths = widths or (self.width, self.width)
         if (needs, widths) in self._linear:
@@ -76,7 +68,7 @@ class Fusing:
             parts=max(1, round(self.runner.config.get("map", MAP) / self.grid[0])),
             seed=self.runner.seed,
             device=self.runner.device,
-            watch=watch,
+            watch=self.runner.loss_curve(arm, progress),
             **settings,
         )
         if system.linear is not None:

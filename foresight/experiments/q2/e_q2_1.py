@@ -11,14 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from skimage.util import img_as_float32
 
 from foresight.experiments.q2.content import CONTENT, content_metrics, log_content, told
 from foresight.experiments.q2.merger import merger_block
 from foresight.experiments.reading import Reading, estimate
 from foresight.metrics.box_sets import spurious
 from foresight.plots.charts import bars, learning_curve
-from foresight.plots.pictures import box_overlay
 from foresight.probes.training import note_untrained
 
 if TYPE_CHECKING:
@@ -59,15 +57,8 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
 
     # Pictures
     runner.progress(0.85, "pictures")
-    shown, objects = reading.captions()
-    drawn = box_overlay(
-        img_as_float32(reading.dataset.images[reading.split.test[:18]]),
-        reading.boxes["test"],
-        {"X2 tokens": found["tokens"]},
-        title="Boxes read from the tokens before the merge",
-        caption=shown,
-    )
-    runner.results.save_artifact("boxes.png", drawn)
+    _, objects = reading.captions()
+    reading.save_overlay({"X2 tokens": found["tokens"]}, "Boxes read from the tokens before the merge")
     drawn = bars(
         {
             "X2": {

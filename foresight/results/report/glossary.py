@@ -44,6 +44,8 @@ TERMS: tuple[tuple[str, str, str], ...] = (
     ("typical boxes", r"typical.boxes", "The same few boxes for every picture, chosen from the training part."),
     ("fused", r"\bfused\b", "Both encoders' tokens of a picture, brought together by a part that is trained. VLM only, "
      "DINOv2 only: the same system with one encoder's tokens in both places, and as many weights."),
+    ("base", r"\bbase\b", "Of an ablation: the system that all others are compared with, each of which differs from it "
+     "in one thing. Share: how much of all channels is DINOv2's. Queries: how many a perceiver has."),
     ("frozen system", r"frozen system", "One that was trained elsewhere and is only scored: nothing in it changes."),
     ("second VLM", r"second.vlm", "A second pass of the VLM in DINOv2's place: what a second encoder costs that is as "
      "large as the first."),
