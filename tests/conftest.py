@@ -78,7 +78,8 @@ def scores(runner):
 def held(runner):
     """Waits until it is let go, so that a test can look at, cancel or kill a run that is under way."""
     folder = Path(os.environ["TOY_GATE"])
-    (folder / f"started-{runner.seed}").write_text(str(os.getpid()))
+    (folder / f".started-{runner.seed}").write_text(str(os.getpid()))
+    (folder / f".started-{runner.seed}").rename(folder / f"started-{runner.seed}")  # whole as soon as it is there
     while not (folder / "go").exists():
         time.sleep(0.02)
     with open(folder / "ran", "a") as stream:

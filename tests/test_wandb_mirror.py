@@ -64,7 +64,7 @@ class Mirrored:
         return self.home.step(self.steps[0].fingerprint) / "attempts" / str(number)
 
     def start(
-        self, server: WandbServer | None = None, *, key: str = KEY, answer_s: float = 60.0, finish_s: float = 90.0
+        self, server: WandbServer | None = None, *, key: str = KEY, answer_s: float = 120.0, finish_s: float = 200.0
     ):
         request = self.home.wandb / "run" / "request.json"
         steps = [{**step.to_json(), "fingerprint": step.fingerprint, "above": 0} for step in self.steps]
@@ -86,7 +86,7 @@ class Mirrored:
 
     def finish(self, process: subprocess.Popen[str]) -> list[str]:
         """End it as a flow run does, and return what it said."""
-        said, _ = process.communicate(timeout=120)
+        said, _ = process.communicate(timeout=250)
         return said.splitlines()
 
     def log(self) -> str:
@@ -167,7 +167,7 @@ def test_on_a_good_day_the_run_is_online_while_the_step_works_and_the_log_says_w
         assert process.stdout is not None
         assert process.stdout.readline() == f"{server.url}/team/foresight/groups/run\n"
         url = f"{server.url}/team/foresight/runs/"
-        assert server.has_a_curve.wait(60)  # the step goes on
+        assert server.has_a_curve.wait(200)  # the step goes on
         with (mirrored.attempt() / "metrics.jsonl").open("a") as stream:
             stream.write('ss": 0.5}, "step": 4, "time": ""}\n')
         said = mirrored.finish(process)
@@ -184,9 +184,9 @@ def test_on_a_good_day_the_run_is_online_while_the_step_works_and_the_log_says_w
 @pytest.mark.parametrize(
     ("day", "says", "answer_s"),
     [
-        ("refuses", "the key is not known", 60.0),
+        ("refuses", "the key is not known", 120.0),
         ("hangs", "Timed out", 1.0),
-        ("ends", "what was sent was refused", 60.0),
+        ("ends", "what was sent was refused", 120.0),
         ("breaks", "what was sent is not taken", 10.0),
     ],
 )
@@ -221,7 +221,7 @@ def test_it_ends_at_its_own_limit_whatever_holds_it_up_and_says_how_to_upload(to
     mirrored.compute()
     with serving("hangs") as server:
         process = mirrored.start(server, answer_s=600.0, finish_s=0.5)
-        assert server.asked.wait(60)  # it waits for an answer that will not come
+        assert server.asked.wait(200)  # it waits for an answer that will not come
         said = mirrored.finish(process)
     assert process.returncode == 1
     assert len(said) == 1
@@ -236,5 +236,5 @@ def test_it_outlives_a_flow_run_that_is_killed_only_to_finish(toy):
     assert process.stdout is not None
     process.stdout.close()  # nobody reads any more
     process.stdin.close()
-    assert process.wait(60) == 0, mirrored.log()
+    assert process.wait(200) == 0, mirrored.log()
     assert mirrored.on_disk().exit_code == 0

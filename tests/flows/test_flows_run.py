@@ -169,7 +169,7 @@ def test_cancel_stops_the_steps_and_says_so(toy, shell):
     assert shell.run("cancel", run_id).returncode == 0
     out, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 1, err
-    assert not any(psutil.pid_exists(pid) for pid in pids)
+    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids), "the end of its steps")
     assert "cancelled; what was finished is kept" in out
     assert "Finished in state Cancelled" in err
     (own,) = toy.home.results.glob("t1-toy/runs/*/run.json")
@@ -195,7 +195,7 @@ def test_a_shell_run_that_is_cancelled_in_the_ui_stops_and_ends_as_cancelled(toy
     _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 1, err
     assert "Traceback" not in err
-    assert not any(psutil.pid_exists(pid) for pid in pids)
+    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids), "the end of its steps")
     ended = httpx.get(f"{api_url}/flow_runs/{flow_run}", timeout=30).json()
     assert ended["state"]["name"] == "Cancelled"
 

@@ -84,7 +84,7 @@ def test_nothing_is_left_of_a_plane_that_is_stopped(plane: PlaneControl) -> None
     plane.running(call.object_id)
     pids = [container["pid"] for container in plane.containers()]
     plane.stop()
-    assert not any(psutil.pid_exists(pid) for pid in pids)
+    plane.until(lambda: not any(psutil.pid_exists(pid) for pid in pids), "the end of the containers")
     assert list((plane.folder / "containers").iterdir()) == []
 
 
