@@ -21,12 +21,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from foresight import collector
+from foresight import collector, interrupts
 from foresight.errors import UserError
 from foresight.home import Home
 
@@ -225,20 +225,20 @@ def _serve(port: int) -> None:
             pass
         os.killpg(0, signal.SIGKILL)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run; the server goes when the run has gone
+    # They are for the run, also where a supervisor sends one to all; the server goes when the run has gone.
+    for number in interrupts.WORDS:
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=watch, daemon=True).start()
     with collector.importing():
         import uvicorn
         from prefect.server.api.server import create_app
 
-    uvicorn.run(
-        create_app,
-        factory=True,
-        host="127.0.0.1",
-        port=port,
-        log_level="error",
-        lifespan="on",
+    server = uvicorn.Server(
+        uvicorn.Config(create_app, factory=True, host="127.0.0.1", port=port, log_level="error", lifespan="on")
     )
+    server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]  # it would listen to them again
+    server.run()
+    sys.exit(0 if server.started else 3)
 
 
 if __name__ == "__main__":

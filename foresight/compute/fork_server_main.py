@@ -66,6 +66,10 @@ def serve(descriptor: int, preload: Sequence[str]) -> None:
     server.serve()
 
 
+# A supervisor may send them to all; the server goes when the run has gone.
+FOR_THE_RUN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 class _Server:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -78,7 +82,8 @@ class _Server:
         self._wake_write = wake_write
         signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in FOR_THE_RUN:
+            signal.signal(number, signal.SIG_IGN)
 
     def preload(self, names: Sequence[str]) -> None:
         self._stamp()
@@ -137,6 +142,8 @@ class _Server:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
             for descriptor in (self._connection.detach(), self._wake.detach(), self._wake_write.detach(), status):
                 os.close(descriptor)
             for descriptor in self._status_pipes.values():

@@ -228,6 +228,20 @@ def test_a_signal_ends_a_run_with_one_line_its_exit_status_and_nothing_left(toy,
     assert flow_run["state_type"] == "CANCELLED"
 
 
+def test_a_supervisor_that_ends_every_process_at_once_stops_the_run_as_well(toy, shell):
+    toy.second_handler("held")
+    process = shell.start("run", "t1", "--plan", toy.plan, "--seeds", "1")
+    wait_until(lambda: (toy.folder / "started-0").exists(), "the held step")
+    children = psutil.Process(process.pid).children(recursive=True)
+    for one in (*reversed(children), process):
+        os.kill(one.pid, signal.SIGTERM)
+    _, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 128 + signal.SIGTERM, err
+    assert "no process could be started" not in err  # the fork server is there until the run has gone
+    (own,) = toy.home.results.glob("t1-toy/runs/*/run.json")
+    assert json.loads(own.read_text())["status"] == "cancelled"
+
+
 def test_a_terminal_that_closes_ends_what_runs_in_it(toy, shell):
     """The kernel says so, and nothing can be written to it any more."""
     toy.second_handler("held")

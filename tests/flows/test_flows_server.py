@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import sys
 import threading
@@ -12,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
+import psutil
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -42,6 +45,15 @@ def test_a_full_disk_is_what_a_server_that_dies_on_one_is_said_to_lack(tmp_path:
 
 def test_the_ui_that_opens_is_the_one_whose_pages_ask_no_other_host(api_url: str):
     assert httpx.get(api_url.removesuffix("api") + "ui-settings").json()["default_ui"] == "v1"
+
+
+def test_what_a_supervisor_sends_to_all_is_for_the_run_and_not_for_its_server(api_url: str):
+    """It goes when the run has gone: else the run could not say how it ended, and would wait for minutes."""
+    port = api_url.removesuffix("/api").rpartition(":")[2]
+    (process,) = [one for one in psutil.Process().children() if one.cmdline()[-2:] == ["flows.server", port]]
+    ignored = int(re.search(r"SigIgn:\s+(\w+)", Path(f"/proc/{process.pid}/status").read_text())[1], 16)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        assert ignored & 1 << number - 1, number.name
 
 
 class Other(BaseHTTPRequestHandler):
