@@ -61,7 +61,7 @@ class PlaneControl:
             env=clean | {"PYTHONPATH": str(TESTS)}, stdout=self.log.open("ab"), stderr=subprocess.STDOUT,
             start_new_session=True, preexec_fn=die_with_parent,
         )  # fmt: skip
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + DEADLINE_S
         while not known.exists() or known.read_text() == before:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the plane did not start:\n{self.log.read_text()}")
