@@ -89,9 +89,13 @@ def run_in_process(job: Job, home: Home) -> tuple[dict[str, dict[str, Any]], tup
         tracker.begin(plan)
         if job.brought_along:
             print(job.brought_along, flush=True)
-        with one_thread():
-            for call in calls:
-                failed += _run(call, home, run_id, tracker)
+        try:
+            with one_thread():
+                for call in calls:
+                    failed += _run(call, home, run_id, tracker)
+        except BaseException:  # Ctrl-C, or the end of a debugger
+            tracker.finish("cancelled")
+            raise
     tracker.finish("failed" if failed else "completed")
     return tracker.documents(), tuple(failed)
 

@@ -228,6 +228,19 @@ def test_a_signal_ends_a_run_with_one_line_its_exit_status_and_nothing_left(toy,
     assert flow_run["state_type"] == "CANCELLED"
 
 
+def test_ctrl_c_ends_what_runs_in_the_shells_own_process_too(toy, shell):
+    toy.second_handler("held")
+    process = shell.start("run", "t1", "--plan", toy.plan, "--seeds", "1", "--in-process")
+    wait_until(lambda: (toy.folder / "started-0").exists(), "the held step")
+    os.kill(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "foresight: stopped by Ctrl-C"
+    (own,) = toy.home.results.glob("t1-toy/runs/*/run.json")
+    run = json.loads(own.read_text())
+    assert (run["status"], run["sub_experiments"]["t_b"]["status"]) == ("cancelled", "pending")
+
+
 def test_a_supervisor_that_ends_every_process_at_once_stops_the_run_as_well(toy, shell):
     toy.second_handler("held")
     process = shell.start("run", "t1", "--plan", toy.plan, "--seeds", "1")
