@@ -139,6 +139,16 @@ def checked_metrics(given: Mapping[str, Any], logged: Sequence[Samples]) -> dict
     return metrics
 
 
+def refuse_both(metrics: Mapping[str, float], not_measured: Mapping[str, str]) -> None:
+    """Raises `InvalidOutput` where a metric has a number although it is said that it was not measured."""
+    for name in not_measured:
+        if name in metrics:
+            raise InvalidOutput(
+                f"Metric {name!r} is given as {metrics[name]:.9g}, and not_measured says why it has no number: "
+                f"{not_measured[name]}. Leave out one of them."
+            )
+
+
 def template(finding: str, metrics: Mapping[str, float]) -> str:
     """The finding as a `str.format` template over `metrics`. Raises `InvalidOutput` on a field that is no metric."""
     parts, end = [], 0

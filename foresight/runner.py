@@ -226,6 +226,14 @@ class ExperimentRunner:
         if text not in self._workbench.notes:
             self._workbench.notes.append(text)
 
+    def not_measured(self, metric: str, why: str) -> None:
+        """Say why this seed has no such metric although the handler ran: one sentence, without its full stop.
+
+        A criterion that is read from it is then *not measured* for that reason. A metric that is merely left out is one
+        that the handler forgot.
+        """
+        self._workbench.not_measured[metric] = why
+
     def caption(self, n: int, unit: str = "held-out pictures", note: str = "", *, sources: int | None = None) -> str:
         """The line under every picture: n, of how many sources, seed, profile, and whether stand-ins made it."""
         from foresight.plots.style import caption

@@ -106,6 +106,7 @@ class Workbench:
     progress: Callable[[float, str], None]
     samples: dict[str, Samples] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    not_measured: dict[str, str] = field(default_factory=dict)  # metric -> why
     read: dict[str, str] = field(default_factory=dict)  # files of used sub-experiments -> sha256
     last_step: dict[str, int] = field(default_factory=dict)
 
@@ -138,11 +139,13 @@ class Workbench:
         finding, given, listed = output.checked_keys(returned)
         entries = list(self.samples.values())
         metrics = output.checked_metrics(given, entries)
+        output.refuse_both(metrics, self.not_measured)
         return StepOutput(
             finding_template=output.template(finding, metrics),
             metrics=metrics,
             samples=entries,
             notes=self.notes,
             artifacts=self.artifacts.collect(listed, self.root),
+            not_measured=self.not_measured,
             read=self.read,
         )

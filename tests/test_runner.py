@@ -368,6 +368,17 @@ def test_notes_and_progress_reach_the_record(run, bench):
     assert seen == [(0.5, "half"), (1.0, "done")]
 
 
+def test_a_metric_that_could_not_be_measured_says_why_and_has_no_number(run):
+    def handler(runner, metrics):
+        runner.not_measured("param_efficiency", "the reference is no better")
+        return {"metrics": metrics}
+
+    made = run(lambda runner: handler(runner, {"lpips": 0.3}))
+    assert (made.metrics, made.not_measured) == ({"lpips": 0.3}, {"param_efficiency": "the reference is no better"})
+    with pytest.raises(InvalidOutput, match="'param_efficiency' is given as 1, and not_measured says why"):
+        run(lambda runner: handler(runner, {"param_efficiency": 1.0}))
+
+
 CATEGORIES = DataSpec(name="categories", recipe="categories", parameters={"n": 24, "side": 56}).to_json()
 
 

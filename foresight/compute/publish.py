@@ -44,6 +44,7 @@ def publish(home: Home, step: Step, attempt: OpenAttempt, output: StepOutput, us
         samples=output.samples,
         notes=output.notes,
         artifacts=artifacts,
+        not_measured=output.not_measured,
         read=output.read,
         usage=usage,
         provenance=provenance_of(step),

@@ -33,6 +33,7 @@ PSNR_CEILING_DB = 100.0
 #: The smallest side whose picture survives AlexNet's stride and pooling.
 LPIPS_SMALLEST_SIDE = 32
 
+_SSIM_WINDOW = 7  # pixels, as scikit-image has it
 _STRIDE_PADDING = ((4, 2), (1, 2), (1, 1), (1, 1), (1, 1))
 _POOL_BEFORE = (1, 2)
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
@@ -80,6 +81,7 @@ class _AlexNet:
 
 
 @cache
+@torch.inference_mode(False)  # whoever asks first, the weights can be used where gradients are wanted
 def _alexnet(device: str) -> _AlexNet:
     lpips_weights_sha256()
     with lpips_weights().open("rb") as stream:
@@ -157,6 +159,28 @@ def trunk_features(images_NHWC: np.ndarray, *, device: str = "cpu", batch_size: 
 def lpips_scores(a_NHWC: np.ndarray, b_NHWC: np.ndarray, *, device: str = "cpu") -> np.ndarray:
     """[N] float64, 0 for equal pictures. For several candidates of the same originals use `Lpips`."""
     return Lpips(a_NHWC, device=device).scores(b_NHWC)
+
+
+def lpips_between(a_NCHW: torch.Tensor, b_NCHW: torch.Tensor) -> torch.Tensor:
+    """[N]: LPIPS as a loss, of pictures in [0, 1] on one device; gradients pass through to both."""
+    net = _alexnet(str(a_NCHW.device))
+    return net.distance(net.features(a_NCHW), net.features(b_NCHW))
+
+
+def ssim_between(a_NCHW: torch.Tensor, b_NCHW: torch.Tensor) -> torch.Tensor:
+    """[N]: the SSIM of `ssim_scores` as a loss (then: 1 - SSIM), with gradients."""
+    c1, c2 = 0.01**2, 0.03**2
+
+    def windows(x: torch.Tensor) -> torch.Tensor:
+        return F.avg_pool2d(x, _SSIM_WINDOW, stride=1)
+
+    mean_a, mean_b = windows(a_NCHW), windows(b_NCHW)
+    unbiased = _SSIM_WINDOW**2 / (_SSIM_WINDOW**2 - 1)
+    var_a = unbiased * (windows(a_NCHW * a_NCHW) - mean_a * mean_a)
+    var_b = unbiased * (windows(b_NCHW * b_NCHW) - mean_b * mean_b)
+    both = unbiased * (windows(a_NCHW * b_NCHW) - mean_a * mean_b)
+    alike = (2 * mean_a * mean_b + c1) * (2 * both + c2)
+    return (alike / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))).mean((1, 2, 3))
 
 
 def ssim_scores(a_NHWC: np.ndarray, b_NHWC: np.ndarray) -> np.ndarray:

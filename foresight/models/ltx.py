@@ -72,11 +72,15 @@ class Vae:
         pictures = []
         for start in range(0, len(latents), batch_size):
             batch = np.ascontiguousarray(latents[start : start + batch_size], dtype=np.float32)
-            z = torch.from_numpy(batch[:, None] if still else batch).permute(0, 4, 1, 2, 3)
-            video = self.model.decode(self._denormalise(z.to(self.device)).to(self.model.dtype)).sample
-            pictures.append((video.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 4, 1).cpu().numpy())
+            z = torch.from_numpy(batch[:, None] if still else batch).to(self.device)
+            pictures.append(self.paint(z).clamp(0, 1).permute(0, 2, 3, 4, 1).cpu().numpy())
         joined = np.concatenate(pictures)
         return joined[:, 0] if still else joined
+
+    def paint(self, latents_NthwC: torch.Tensor) -> torch.Tensor:
+        """Clips [N, 3, T, H, W], float32, not cut off at 0 and 1; gradients pass through to the latents."""
+        z_NCthw = latents_NthwC.permute(0, 4, 1, 2, 3)
+        return self.model.decode(self._denormalise(z_NCthw).to(self.model.dtype)).sample.float() / 2 + 0.5
 
     def _video(self, clips_NTHWC: np.ndarray, side: int | None) -> torch.Tensor:
         """uint8 to the model's -1..1 [N, 3, T, H, W], checked against the ratios."""

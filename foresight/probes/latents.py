@@ -102,11 +102,19 @@ def _overlapped(tokens_NhwD: np.ndarray, row: _Place, column: _Place) -> np.ndar
 class CrossAttentionAdapter(nn.Module):
     """Cells ask tokens. [N, h, w, D] -> [N, H, W, C]; zero before training. Size grows with `width` and `depth`.
 
-    A cell's query is its place and the tokens around it (interpolated); it then attends to all tokens.
+    A cell's query is its place and the tokens around it (interpolated); it then attends to all tokens. `hidden`: units
+    of each layer's MLP, twice the width if not given.
     """
 
     def __init__(
-        self, tokens: tuple[int, int, int], latents: tuple[int, int, int], *, width: int = 64, depth: int = 1
+        self,
+        tokens: tuple[int, int, int],
+        latents: tuple[int, int, int],
+        *,
+        width: int = 64,
+        depth: int = 1,
+        hidden: int | None = None,
+        dropout: float = 0.1,
     ) -> None:
         super().__init__()
         h, w, features = tokens
@@ -114,7 +122,7 @@ class CrossAttentionAdapter(nn.Module):
         self.project = nn.Linear(features, width)
         self.place_of_token = nn.Parameter(0.02 * torch.randn(h * w, width))
         self.place_of_cell = nn.Parameter(0.02 * torch.randn(math.prod(self.grid), width))
-        self.layers = nn.ModuleList(_CrossAttention(width) for _ in range(depth))
+        self.layers = nn.ModuleList(CrossAttention(width, hidden=hidden, dropout=dropout) for _ in range(depth))
         self.out = nn.Sequential(nn.LayerNorm(width), last := nn.Linear(width, latents[2]))
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
@@ -129,18 +137,19 @@ class CrossAttentionAdapter(nn.Module):
         return self.out(cells).unflatten(1, self.grid)
 
 
-class _CrossAttention(nn.Module):
+class CrossAttention(nn.Module):
     """A decoder layer without attention among cells, of which there are many and which have little to say."""
 
-    def __init__(self, width: int, heads: int = 4, dropout: float = 0.1) -> None:
+    def __init__(self, width: int, heads: int = 4, *, hidden: int | None = None, dropout: float = 0.1) -> None:
         super().__init__()
+        hidden = 2 * width if hidden is None else hidden
         self.before_attention, self.before_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attention = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
         self.mlp = nn.Sequential(
-            nn.Linear(width, 2 * width),
+            nn.Linear(width, hidden),
             nn.GELU(),
             nn.Dropout(dropout),
-            nn.Linear(2 * width, width),
+            nn.Linear(hidden, width),
             nn.Dropout(dropout),
         )
 

@@ -23,6 +23,8 @@ from foresight.errors import StepFailed
 from foresight.metrics.threads import single_thread
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Rate = Callable[[float], float]
+"""A factor of the learning rate, by the share of all steps that is done, 0..1."""
 POINTS = 30
 """How many epochs of a training are shown, evenly, beside the first and the last: a curve needs no more."""
 
@@ -52,6 +54,10 @@ class Training(TypedDict, total=False):
     watch: Watch | None  # is called with `POINTS` of the epochs, when they end
 
 
+class Diverged(StepFailed):
+    """A loss was no finite number."""
+
+
 @dataclass(frozen=True)
 class TrainingHistory:
     """The loss curve. Entry 0 is the untrained module; entry e is after epoch e."""
@@ -64,6 +70,12 @@ class TrainingHistory:
     @property
     def best_validation_loss(self) -> float:
         return self.validation_loss[self.best_epoch]
+
+    @property
+    def converged(self) -> bool:
+        """Whether more epochs would hardly have helped: patience ran out, or the last tenth gained under 1 %."""
+        before = min(self.validation_loss[: max(1, math.floor(0.9 * len(self.validation_loss)))])
+        return self.stopped_early or self.best_validation_loss > 0.99 * before
 
 
 def note_untrained(
@@ -87,6 +99,12 @@ def note_untrained(
             )
 
 
+def note_unconverged(note: Callable[[str], None], histories: Mapping[str, TrainingHistory], seed: int) -> None:
+    """Say of which heads the validation loss was still falling when their epochs were over."""
+    if still := [name for name, history in histories.items() if history.best_epoch and not history.converged]:
+        note(f"Seed {seed}: not trained to convergence, the validation loss was still falling: {', '.join(still)}.")
+
+
 def train(
     module: nn.Module,
     loss: Loss,
@@ -100,14 +118,15 @@ def train(
     batch_size: int = 32,
     weight_decay: float = 0.0,
     largest_gradient: float | None = None,
+    rate: Rate | None = None,
     device: str = "cpu",
     watch: Watch | None = None,
 ) -> TrainingHistory:
     """Fit `module(inputs) -> predictions` in place to (inputs, targets), first axis N; the best weights stay in it.
 
     `loss(predictions, targets)` is the mean over the batch. Stops after `patience` epochs without a better validation
-    loss; the other settings are those of `Training`. Raises `StepFailed` when a loss is not a finite number: a diverged
-    probe is no measurement.
+    loss; the other settings are those of `Training`, and `rate` changes the learning rate as training goes on. Raises
+    `Diverged` when a loss is not a finite number: a diverged probe is no measurement.
     """
     for name, (inputs, targets) in {"training": train_arrays, "validation": validation_arrays}.items():
         if len(inputs) != len(targets) or not len(inputs):
@@ -115,6 +134,7 @@ def train(
     n, generator = len(train_arrays[0]), np.random.default_rng(seed)
     module.to(device)
     optimizer = torch.optim.AdamW(module.parameters(), lr=lr, weight_decay=weight_decay)
+    batches, step = math.ceil(n / batch_size), 0
 
     with seeded(seed), single_thread():
         train_loss = [_evaluate(module, loss, train_arrays, batch_size, device)]
@@ -125,7 +145,10 @@ def train(
         for epoch in range(1, epochs + 1):
             module.train()
             total = 0.0
-            for index in np.array_split(generator.permutation(n), math.ceil(n / batch_size)):
+            for index in np.array_split(generator.permutation(n), batches):
+                if rate is not None:
+                    optimizer.param_groups[0]["lr"] = lr * rate(step / (epochs * batches))
+                step += 1
                 value = loss(*_apply(module, train_arrays, index, device))
                 optimizer.zero_grad()
                 value.backward()
@@ -197,7 +220,7 @@ def _copy_of_weights(module: nn.Module) -> dict[str, torch.Tensor]:
 
 def _finite(value: float, part: str, epoch: int, lr: float) -> float:
     if not math.isfinite(value):
-        raise StepFailed(
+        raise Diverged(
             f"The probe diverged: its {part} loss is {value} in epoch {epoch} at learning rate {lr:g}. "
             "Its scores would mean nothing. Lower the learning rate, or look for infinities in its features.",
             cause="exception",

@@ -3,7 +3,8 @@
 The rules are those of research-program.md section 7. Each criterion is read from its one designated sub-experiment and
 metric, and judged on an interval over sources and seeds and on the paired difference to the best trivial baseline:
 
-    not measured  the designated sub-experiment has not finished every seed, or left no such metric
+    not measured  the designated sub-experiment has not finished every seed, or left no such metric, because it failed
+                  or because its own rules make it void (`runner.not_measured`)
     not met       the better end of the interval is worse than acceptable, or the best trivial baseline does as well
     met           the worse end of the interval is at acceptable or better, and better than the best baseline
     marginal      anything else
@@ -39,6 +40,7 @@ Verdict = Literal["met", "marginal", "not met", "not measured"]
 Recommendation = Literal["proceed", "pivot", "investigate", "pending"]
 Confidence = Literal["high", "medium", "low"]
 
+VOID = "void: "  # how the reason begins of a metric that was left unmeasured by rule
 SEEDS_FOR_HIGH_CONFIDENCE = 3
 TOLERANCE = 1e-9  # the mean of twenty scores of 0.35 is 0.35000000000000003, which is at 0.35
 SAMPLES_TOLERANCE = 1e-6
@@ -128,7 +130,8 @@ def judge(criterion: Criterion, evidence: Evidence) -> CriterionVerdict:
         verdict, reason = _decide(criterion, measured)
     if lost:
         seed, why = min(lost.items())
-        reason += f"; {len(values)} of {seeds} seeds only, seed {seed} failed: {why}"
+        failed = "" if why.startswith(VOID) else "failed: "
+        reason += f"; {len(values)} of {seeds} seeds only, seed {seed} {failed}{why}"
         verdict = "marginal" if verdict == "met" else verdict
     if moved := changed_since(criterion, [evidence.records[seed] for seed in values]):
         reason += f"; {moved}"
@@ -237,7 +240,9 @@ def _decide(criterion: Criterion, measured: _Measured) -> tuple[Verdict, str]:
 def _why_not_measured(sub: str, finished: int, seeds: int, lost: Mapping[int, str]) -> str:
     if lost:
         seed, why = min(lost.items())
-        return f"{sub} was tried and failed: seed {seed}, {why}"
+        failed = sum(not reason.startswith(VOID) for reason in lost.values())
+        how = "was tried and failed" if failed else f"left it unmeasured in {len(lost)} of {seeds} seeds"
+        return f"{sub} {how}: seed {seed}, {why}"
     return f"{sub}: {finished} of {seeds} seeds have finished" if seeds else f"{sub} has not run"
 
 
@@ -250,6 +255,8 @@ def _confidence(verdicts: Sequence[CriterionVerdict]) -> Confidence:
 
 
 def _without(metric: str, record: Record) -> str:
+    if why := record.not_measured.get(metric):
+        return f"{VOID}{why.removeprefix(VOID)}"
     return f"it reported no '{metric}', only {', '.join(sorted(record.metrics)) or 'nothing'}"
 
 

@@ -104,6 +104,10 @@ class Record(_Frozen):
     samples: list[Samples] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list, description="Caveats a reader must see beside the numbers.")
     artifacts: list[Artifact] = Field(default_factory=list)
+    not_measured: dict[str, str] = Field(
+        default_factory=dict,
+        description="Metrics that its handler could not measure with what it had -> why, one sentence.",
+    )
     read: dict[str, str] = Field(
         default_factory=dict,
         description="Files of sub-experiments that it uses, `e_p2_3/system.safetensors` -> sha256 of what was read.",
@@ -171,6 +175,7 @@ class StepOutput(BaseModel):
     samples: list[Samples] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     artifacts: list[Artifact] = Field(default_factory=list)
+    not_measured: dict[str, str] = Field(default_factory=dict)
     read: dict[str, str] = Field(default_factory=dict)
 
 

@@ -23,7 +23,7 @@ PACKAGED = Path(__file__).parents[2] / "foresight" / "plan" / "research_plan.yam
     [
         (["run", "c9"], "did you mean"),
         (["run", "c1", "--sub-experiment", "e1_9"], "did you mean"),
-        (["run", "c2"], "--stub-mode"),
+        (["run", "q3"], "--stub-mode"),
         (["run", "c1", "--profile", "tinny"], "tiny"),
         (["run", "c1", "--compute", "moon"], "no --compute 'moon'. Known: local, modal"),
         (["run", "c1", "--gpu", "B9"], "Unknown GPU"),

@@ -6,6 +6,7 @@ extraction through the planner and `run_call`. Only this is changed, and it is w
 - each model id stands for random weights of the real class, as deep as the full model and a hundredth as wide, with
   widths that no other profile has (`build_weights`, by role);
 - pictures and clips are stretched to twice their width, so no grid is square;
+- an adapter of a counted size has 1 in `FEWER` of its weights, and one learning rate is tried;
 - data sets have at most `items` items and splits in counts shrink in proportion; nothing trains over `EPOCHS` epochs
   or is timed in more than one round (bfloat16 takes minutes on a CPU),
   and a detection transformer is `HIDDEN` wide, as an adapter is and what says that it is `hidden` wider;
@@ -39,7 +40,7 @@ from foresight.plan.loader import PACKAGED_PLAN, PACKAGED_PROFILES
 from foresight.results.record import Record, read_record
 
 REVISION = "0" * 40
-EPOCHS, HIDDEN = 2, 32
+EPOCHS, HIDDEN, FEWER = 2, 32, 250
 build_weights: dict[str, Callable[[Path], Any]] = {
     "vlm": lambda folder: build_vlm(
         folder,
@@ -149,6 +150,12 @@ def _lighter(parameters: Any) -> Any:
         return parameters
     most = {"epochs": EPOCHS, "hidden": HIDDEN, "rounds": 1, "warm_up": 0}
     lighter = {key: min(value, most[key]) if key in most else _lighter(value) for key, value in parameters.items()}
+    if "rates" in lighter:
+        lighter["rates"] = lighter["rates"][:1]
+    for key in {"small", "large", "weights"} & lighter.keys():
+        lighter[key] //= FEWER
+    if "recipe" in lighter and "sizes" in lighter:
+        lighter["sizes"] = [size // FEWER for size in lighter["sizes"]]
     if parameters.get("kind") == "transformer":
         lighter["hidden"] = HIDDEN
     if "depth" in parameters:

@@ -81,9 +81,9 @@ def check(experiment: Experiment, folder: Path) -> None:
                 assert path.stat().st_size > 1000
 
 
-def phase_one() -> list[Experiment]:
+def implemented() -> list[Experiment]:
     found = [experiment for experiment in load_plan(None).experiments if experiment.implemented]
-    assert [experiment.short for experiment in found] == ["c1", "q1", "q2", "p2"]
+    assert [experiment.short for experiment in found] == ["c1", "q1", "q2", "p2", "c2"]
     return found
 
 
@@ -100,7 +100,7 @@ def main_job(tmp_path_factory: pytest.TempPathFactory, api_url: str) -> tuple[Pa
 def test_the_main_job(main_job: tuple[Path, subprocess.CompletedProcess[str]], api_url: str):
     folder, done = main_job
     home = Home(folder)
-    for experiment in phase_one():
+    for experiment in implemented():
         check(experiment, home.results / experiment.id)
     # each model is loaded once, for all data of all experiments
     loads = [line for line in done.stderr.splitlines() if "loaded once" in line]
@@ -169,18 +169,18 @@ def test_the_main_job_is_on_modal_what_it_is_here(
     done = foresight(here, "program", "--seeds", "1", api_url=api_url)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Nothing to do" in done.stdout
-    for experiment in phase_one():
+    for experiment in implemented():
         assert measured(there, experiment) == measured(here, experiment), experiment.id
     assert verify(Home(there)) == []
     assert not (there / "features").exists()
     assert not list(there.rglob("*.npy"))
-    handlers = sum(sub.implemented for experiment in phase_one() for sub in experiment.sub_experiments)
+    handlers = sum(sub.implemented for experiment in implemented() for sub in experiment.sub_experiments)
     assert len(deployed_with_torch.calls()) == 1 + 1 + 3 + handlers  # preparation, smoke test, a model each, and these
 
     # what failed there can be looked at here, on the inputs that it had there
-    before = measured(there, phase_one()[0])
+    before = measured(there, implemented()[0])
     again = ("run", "c1", "--sub-experiment", "e1_4", "--seeds", "1", "--compute", "modal", "--in-process", "--refresh")
     done = foresight(there, *again, api_url=api_url)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert measured(there, phase_one()[0])["metrics"]["e1_4"] == before["metrics"]["e1_4"]
+    assert measured(there, implemented()[0])["metrics"]["e1_4"] == before["metrics"]["e1_4"]
     assert list((there / "features").rglob("*.safetensors"))

@@ -9,7 +9,15 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from foresight.metrics import perceptual
-from foresight.metrics.perceptual import Lpips, lpips_scores, mse_scores, psnr_scores, ssim_scores
+from foresight.metrics.perceptual import (
+    Lpips,
+    lpips_between,
+    lpips_scores,
+    mse_scores,
+    psnr_scores,
+    ssim_between,
+    ssim_scores,
+)
 from foresight.metrics.threads import single_thread
 from foresight.metrics.weights import lpips_weights
 
@@ -140,3 +148,14 @@ def test_number_of_threads_is_set_back():
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_as_losses_they_are_the_scores_and_have_gradients(pictures, distorted):
+    a, b = (torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2))) for x in (pictures, distorted))
+    b.requires_grad_()
+    for loss, score in ((lpips_between, lpips_scores), (ssim_between, ssim_scores)):
+        made = loss(b, a)
+        assert made.detach().numpy() == pytest.approx(score(distorted, pictures), abs=1e-5)
+        (gradient,) = torch.autograd.grad(made.sum(), b)
+        assert gradient.isfinite().all()
+        assert gradient.any()

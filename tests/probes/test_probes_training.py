@@ -7,7 +7,15 @@ from torch import nn
 from torch.nn.functional import mse_loss
 
 from foresight.errors import StepFailed
-from foresight.probes.training import TrainingHistory, note_untrained, parameter_count, predict, seeded, train
+from foresight.probes.training import (
+    TrainingHistory,
+    note_unconverged,
+    note_untrained,
+    parameter_count,
+    predict,
+    seeded,
+    train,
+)
 from foresight.results import caveats
 
 RNG = np.random.default_rng(0)
@@ -163,3 +171,30 @@ def test_what_is_read_from_a_head_that_training_never_helped_is_said_at_the_crit
         "stands as it started"
     ]
     assert caveats.of({**row, "metric": "lpips"}, entry) == []
+
+
+def test_a_head_that_was_still_learning_at_the_end_is_named():
+    said: list[str] = []
+    falling, flat = [1 / n for n in range(1, 21)], [1.0, 0.5, *[0.5 - 1e-5 * n for n in range(18)]]
+    curves = {
+        "falling": TrainingHistory(falling, falling, 19, False),
+        "flat": TrainingHistory(flat, flat, 19, False),
+        "stopped": TrainingHistory(falling, falling, 19, True),
+        "untrained": TrainingHistory([1, 1], [1, 2], 0, False),
+    }
+    note_unconverged(said.append, curves, seed=1)
+    assert said == ["Seed 1: not trained to convergence, the validation loss was still falling: falling."]
+
+
+def test_the_learning_rate_follows_its_schedule():
+    asked: list[float] = []
+
+    def halt(done: float) -> float:
+        asked.append(done)
+        return 1.0 if done < 0.5 else 0.0
+
+    stopped, whole = network(), network()
+    train(stopped, mse_loss, TRAIN, VAL, seed=0, epochs=4, patience=9, batch_size=10, rate=halt)
+    train(whole, mse_loss, TRAIN, VAL, seed=0, epochs=2, patience=9, batch_size=10)
+    assert asked == [step / 16 for step in range(16)]
+    assert validation_loss(stopped) == pytest.approx(validation_loss(whole), rel=1e-5)

@@ -14,7 +14,7 @@ from foresight.metrics.statistics import Insufficient
 from foresight.plan.schema import Criterion
 from foresight.results import assessment
 from foresight.results.assessment import Evidence, assess, judge
-from foresight.results.record import Samples
+from foresight.results.record import Record, Samples
 
 RANK = {"not met": 0, "marginal": 1, "met": 2}
 
@@ -179,6 +179,21 @@ def test_what_was_tried_and_failed_is_to_be_investigated():
     found = assess([LPIPS, IOU], {"e1_5": evidence(failed={0: "out of memory"}), "e1_4": iou(0.8)})
     assert (found.recommendation, found.success_criteria_met) == ("investigate", False)
     assert "out of memory" in found.criteria[0].reason
+
+
+def test_what_a_rule_of_its_own_makes_void_is_not_measured_and_says_why():
+    def void(seed: int) -> Record:
+        return record("e1_5", seed, metrics={"other": 0.1}, not_measured={"lpips": "the reference is no better"})
+
+    found = assess([LPIPS], {"e1_5": evidence(*(void(seed) for seed in range(3)))})
+    assert (found.criteria[0].verdict, found.recommendation) == ("not measured", "investigate")
+    assert found.criteria[0].reason == (
+        "e1_5 left it unmeasured in 3 of 3 seeds: seed 0, void: the reference is no better"
+    )
+    done = [record("e1_5", seed, samples("lpips", 0.2, baseline=0.6, seed=seed)) for seed in range(2)]
+    found = judge(LPIPS, evidence(*done, void(2)))
+    assert found.verdict == "marginal", "the seeds in which it exists are a selection"
+    assert found.reason.endswith("; 2 of 3 seeds only, seed 2 void: the reference is no better")
 
 
 def test_seeds_still_to_come_leave_a_criterion_unmeasured():
