@@ -11,8 +11,10 @@ from planted_world import GRID_X2, GRID_X3, RECIPE, STAND_IN_VAE, World, finding
 
 from foresight.data.recipes import RECIPES
 from foresight.experiments.c2 import e2_4
+from foresight.experiments.c2.bridging import compare, listing
 from foresight.home import Home
 from foresight.plan.loader import load_plan
+from foresight.probes.bridges import ARCHITECTURES
 
 RATES = {"rates": [0.01], "epochs": 10, "patience": 10}
 CONFIG = {"width": 48, "small": 1500, "large": 16_000, "recipe": RATES}
@@ -156,3 +158,38 @@ def test_e2_1_says_which_size_is_enough(pictures):
     )
     assert "3k is the smallest that is not behind the largest" in finding(made)
     assert "level with the small one" in made.not_measured["param_efficiency_3k"]
+
+
+# ---------------------------------------------------------------------- e2_2
+
+
+def test_e2_2_compares_architectures_of_one_size(pictures):
+    made = pictures.run("e2_2", config={"width": 48, "weights": 12_000, "recipe": RATES}, models=VAE)
+    weights = [made.metrics[f"weights_{name}"] for name in ARCHITECTURES]
+    assert max(weights) / min(weights) < 1.05
+    lpips = {name: made.metrics[f"lpips_{name}"] for name in ARCHITECTURES}
+    assert lpips["bottleneck"] < lpips["perceiver"] - 0.03, "what is in a cell stands in the tokens around it"
+    for name in ARCHITECTURES:
+        assert set(samples(made, f"lpips_{name}").baselines) == TRIVIAL
+        assert made.metrics[f"loss_variance_{name}"] > 0
+    table = json.loads(artifact(pictures, made, "architectures.json").read_text())
+    chosen = min(table["architectures"], key=lambda name: table["architectures"][name]["validation_loss"])
+    assert f"Validation prefers {chosen.replace('_', ' ')}, which on held-out pictures is " in finding(made)
+    assert "behind" not in finding(made)
+    assert "corrected for 3 comparisons" in finding(made)
+    assert pictures.trained("e2_2") == set(ARCHITECTURES)
+    assert {"architectures.png", "architectures_grid.png", "learning_curve.png"} < {a.name for a in made.artifacts}
+    assert any("One learning rate for all" in note for note in made.notes)
+
+
+def test_what_chance_alone_sets_apart_is_level():
+    """Twelve equal arms on the same pictures: one in twenty would seem better without a correction."""
+    rng, groups = np.random.default_rng(0), [f"source-{i // 2}" for i in range(60)]
+    arms = {f"arm {i}": rng.normal(0.4, 0.05, 60) for i in range(40)}
+    assert set(compare(arms, "arm 0", groups).values()) == {"level with"}
+    arms |= {"better": arms["arm 0"] - 0.06 * rng.uniform(0.5, 1, 60), "worse": arms["arm 0"] + 0.06}
+    arms["worse"] = arms["worse"] + rng.normal(0, 0.001, 60)
+    told = compare(arms, "arm 0", groups)
+    assert (told["better"], told["worse"]) == ("behind", "ahead of")
+    assert listing(["a", "b", "c"]) == "a, b and c"
+    assert (listing(["a"]), listing(["a", "b"])) == ("a", "a and b")
