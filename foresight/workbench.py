@@ -54,6 +54,18 @@ class Artifacts:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
+    def kept(self, name: str) -> bytes | None:
+        """What an earlier attempt at this very step saved as `name` before it died: a long handler goes on from there.
+
+        Only while the step was never finished: who asks for new numbers (`--refresh`) gets new ones.
+        """
+        attempts = self.folder.parent.parent
+        if attempts.name != "attempts" or (attempts.parent / "record.json").exists():
+            return None
+        inner = output.artifact_name(name)
+        found = [path for path in attempts.glob(f"*/{self.folder.name}/{inner}") if self.folder not in path.parents]
+        return max(found, key=lambda path: path.stat().st_mtime_ns).read_bytes() if found else None
+
     def save_artifact(self, name: str, content: bytes | str) -> str:
         """Write a file and return `artifacts/<name>`, which may be listed in `artifacts`."""
         if not isinstance(content, (bytes, str)):

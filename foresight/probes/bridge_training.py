@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -44,6 +44,7 @@ Decode = Callable[[torch.Tensor], torch.Tensor]  # latents [N, t, H, W, C] -> cl
 Schedule = Literal["constant", "cosine", "warm_up_cosine", "step"]
 LOSSES = ("latent", "lpips", "pixels", "ssim")
 WARM_UP = 0.1
+SETTLED = 1.1  # times the lowest validation loss
 SCHEDULES: Mapping[str, Rate] = {
     "constant": lambda done: 1.0,
     "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
@@ -95,15 +96,51 @@ class Lessons:
 
 
 @dataclass(frozen=True)
+class Tuned:
+    """How an adapter was trained, at the learning rate that validation chose."""
+
+    history: TrainingHistory
+    rate: float  # that validation chose
+    tried: Mapping[float, float]  # learning rate -> best validation loss; infinite where it diverged
+
+    @property
+    def at_the_edge(self) -> bool:
+        """Whether a learning rate beyond those tried might have been better."""
+        return len(self.tried) > 1 and self.rate in (min(self.tried), max(self.tried))
+
+    @property
+    def unsteadiness(self) -> float:
+        """Variance of the validation loss over the last ten epochs, or over all that there were."""
+        return float(np.var(self.history.validation_loss[1:][-10:] or self.history.validation_loss))
+
+    @property
+    def settled(self) -> int:
+        """The first epoch whose validation loss is within a tenth of the best."""
+        enough = SETTLED * self.history.best_validation_loss
+        return next(epoch for epoch, loss in enumerate(self.history.validation_loss) if loss <= enough)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **vars(self.history),
+            "rate": self.rate,
+            "tried": [[rate, loss if math.isfinite(loss) else None] for rate, loss in self.tried.items()],
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Tuned:
+        history = TrainingHistory(**{each.name: content[each.name] for each in fields(TrainingHistory)})
+        tried = {rate: math.inf if loss is None else loss for rate, loss in content["tried"]}
+        return cls(history, content["rate"], tried)
+
+
+@dataclass(frozen=True)
 class Bridge:
     """A trained adapter, with what its predictions rest on."""
 
     net: nn.Module
     mean: np.ndarray  # [H, W, C]: train's mean latent
     scale: np.ndarray  # [C]
-    rate: float  # that validation chose
-    history: TrainingHistory
-    tried: Mapping[float, float]  # learning rate -> best validation loss; infinite where it diverged
+    training: Tuned
     device: str
 
     def predict(self, tokens_NhwD: np.ndarray) -> np.ndarray:
@@ -113,16 +150,6 @@ class Bridge:
     @property
     def weights(self) -> int:
         return parameter_count(self.net)
-
-    @property
-    def at_the_edge(self) -> bool:
-        """Whether a learning rate beyond those tried might have been better."""
-        return len(self.tried) > 1 and self.rate in (min(self.tried), max(self.tried))
-
-    @property
-    def unsteadiness(self) -> float:
-        """Variance of the validation loss over the last ten epochs, of all that there were before."""
-        return float(np.var(self.history.validation_loss[1:][-10:] or self.history.validation_loss))
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """All that `predict` rests on, by name, for a checkpoint."""
@@ -180,7 +207,8 @@ def fit_bridge(
         if best is None or history.best_validation_loss < best[2].best_validation_loss:
             best = net, rate, history
     assert best is not None  # the last rate raises where none is left
-    return Bridge(best[0], mean, scale, best[1], best[2], tried, device)
+    net, rate, history = best
+    return Bridge(net, mean, scale, Tuned(history, rate, tried), device)
 
 
 class _Noise(nn.Module):

@@ -6,7 +6,7 @@ extraction through the planner and `run_call`. Only this is changed, and it is w
 - each model id stands for random weights of the real class, as deep as the full model and a hundredth as wide, with
   widths that no other profile has (`build_weights`, by role);
 - pictures and clips are stretched to twice their width, so no grid is square;
-- an adapter of a counted size has 1 in `FEWER` of its weights, and one learning rate is tried;
+- an adapter of a counted size has 1 in `FEWER` of its weights, one learning rate is tried, and a third of the trials;
 - data sets have at most `items` items and splits in counts shrink in proportion; nothing trains over `EPOCHS` epochs
   or is timed in more than one round (bfloat16 takes minutes on a CPU),
   and a detection transformer is `HIDDEN` wide, as an adapter is and what says that it is `hidden` wider;
@@ -154,6 +154,8 @@ def _lighter(parameters: Any) -> Any:
         lighter["rates"] = lighter["rates"][:1]
     for key in {"small", "large", "weights"} & lighter.keys():
         lighter[key] //= FEWER
+    if "trials" in lighter:
+        lighter["trials"] = dict(list(lighter["trials"].items())[::3])
     if "recipe" in lighter and "sizes" in lighter:
         lighter["sizes"] = [size // FEWER for size in lighter["sizes"]]
     if parameters.get("kind") == "transformer":

@@ -10,8 +10,8 @@ import pytest
 from planted_world import GRID_X2, GRID_X3, RECIPE, STAND_IN_VAE, World, finding, samples
 
 from foresight.data.recipes import RECIPES
-from foresight.experiments.c2 import e2_4
-from foresight.experiments.c2.bridging import compare, listing
+from foresight.experiments.c2 import e2_3, e2_4
+from foresight.experiments.c2.bridging import Bridging, compare, listing
 from foresight.home import Home
 from foresight.plan.loader import load_plan
 from foresight.probes.bridges import ARCHITECTURES
@@ -193,3 +193,78 @@ def test_what_chance_alone_sets_apart_is_level():
     assert (told["better"], told["worse"]) == ("behind", "ahead of")
     assert listing(["a", "b", "c"]) == "a, b and c"
     assert (listing(["a"]), listing(["a", "b"])) == ("a", "a and b")
+
+
+# ---------------------------------------------------------------------- e2_3
+
+TRIALS = {
+    "width": 48,
+    "architecture": "bottleneck",
+    "weights": 4000,
+    "recipe": {**RATES, "epochs": 6},
+    "trials": {"crawling": {"rates": [1e-5]}, "drowned": {"noise": 20.0}, "cosine": {"schedule": "cosine"}},
+}
+
+
+def trial_files(world: World, made) -> dict[str, str]:
+    return json.loads(artifact(world, made, "recipes.json").read_text())["files"]
+
+
+def test_e2_3_ranks_recipes_on_validation_and_tells_them_apart_on_held_out_pictures(pictures):
+    made = pictures.run("e2_3", config=TRIALS, models=VAE)
+    for bad in ("crawling", "drowned"):
+        assert made.metrics[f"lpips_{bad}"] > made.metrics["lpips_base"] + 0.05
+        assert made.metrics[f"validation_lpips_{bad}"] > made.metrics["validation_lpips_base"] + 0.05
+    table = json.loads(artifact(pictures, made, "recipes.json").read_text())
+    assert set(table["ranking"][2:]) == {"crawling", "drowned"}
+    assert {table["base_is"][bad] for bad in ("crawling", "drowned")} == {"ahead of"}
+    said = finding(made)
+    assert "orse than the base on held-out pictures: " in said
+    assert "Of 4 recipes validation prefers" in said
+    assert "corrected for 3 comparisons" in said
+    assert table["recipes"]["drowned"]["noise"] == 20.0
+    assert set(samples(made, "lpips_base").baselines) == {"mean_latent", "mean_image", "blank_image"}
+    assert any("No trial moves pictures" in note for note in made.notes)
+    assert {"ranking.png", "recipes.png", "learning_curve.png"} < {a.name for a in made.artifacts}
+
+
+def test_e2_3_names_a_trial_by_all_that_it_is(pictures):
+    """The published study left out dropout and weight decay, and three runs had one name."""
+    changes = [{"dropout": 0.2}, {"weight_decay": 1e-3}, {"noise": 0.1}, {"loss": {"latent": 2.0}}, {"batch_size": 8}]
+    recipes = e2_3._recipes({**TRIALS, "trials": {str(i): change for i, change in enumerate(changes)}})
+    keys = {e2_3._key(TRIALS, recipe) for recipe in recipes.values()}
+    assert len(keys) == 1 + len(changes)
+    assert e2_3._key({**TRIALS, "weights": 5000}, recipes["base"]) not in keys
+    with pytest.raises(ValueError, match="one and the same recipe"):
+        pictures.run("e2_3", config={**TRIALS, "trials": {"again": {"epochs": 6}}}, models=VAE)
+
+
+def test_e2_3_goes_on_after_the_trials_that_an_attempt_left(pictures, monkeypatch):
+    config, fit, asked = {**TRIALS, "weights": 3000, "recipe": {**RATES, "epochs": 2}}, Bridging.fit, []
+
+    def dies(self, name, *args, **kwargs):
+        asked.append(name)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return fit(self, name, *args, **kwargs)
+
+    monkeypatch.setattr(Bridging, "fit", dies)
+    with pytest.raises(KeyboardInterrupt):
+        pictures.run("e2_3", config=config, models=VAE)
+    made = pictures.run("e2_3", config=config, models=VAE)
+    assert asked == ["base", "crawling", "drowned", "drowned", "cosine"], "the first two are not trained again"
+    again = pictures.run("e2_3", config=config, models=VAE)
+    assert (again.metrics, again.finding_template) == (made.metrics, made.finding_template)
+    assert again.samples == made.samples
+    assert set(again.notes) == set(made.notes)
+    assert len(asked) == 5
+    whole = {a.name for a in made.artifacts}
+    assert set(trial_files(pictures, made).values()) < whole
+
+    record = pictures.home.step("e2_3") / "record.json"
+    record.write_text("{}")  # it was finished once: whoever asks again wants it computed
+    try:
+        pictures.run("e2_3", config=config, models=VAE)
+    finally:
+        record.unlink()
+    assert len(asked) == 9

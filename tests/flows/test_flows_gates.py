@@ -8,15 +8,33 @@ import pytest
 
 
 @pytest.fixture
-def deciding(toy):
-    """The toy programme with a handler in phase 2, and a profile whose verdicts count."""
+def two_phases(toy):
+    """The toy programme with a handler in phase 2."""
     plan = Path(toy.plan)
     later = 'aim: Later., handler: "toy_handlers:steady"}'
     plan.write_text(plan.read_text().replace("aim: Later.}", later).replace("metric: gain", "metric: accuracy"))
-    profiles = toy.folder / "profiles.yaml"
+    return toy
+
+
+@pytest.fixture
+def deciding(two_phases):
+    """The same with a profile whose verdicts count."""
+    profiles = two_phases.folder / "profiles.yaml"
     text = profiles.read_text().replace("name: tiny", "name: real").replace("moves_gates: false", "moves_gates: true")
     profiles.write_text(text)
-    return toy
+    return two_phases
+
+
+def test_a_rehearsal_runs_all_phases_whatever_was_measured_and_says_why(two_phases, shell):
+    plan = Path(two_phases.plan)
+    thresholds = "target: 0.9, acceptable: 0.7"
+    assert thresholds in plan.read_text()
+    plan.write_text(plan.read_text().replace(thresholds, "target: 0.99, acceptable: 0.98"))
+    done = shell.run("program", "--plan", two_phases.plan, "--seeds", "1")
+    assert done.returncode == 0, done.stderr
+    assert "gate_1: not applicable: only the profile that moves gates decides; tiny is a rehearsal" in done.stderr
+    assert (two_phases.home.results / "t2-later" / "results.yaml").exists()
+    assert "not met" in shell.run("results", "show", "t1").stdout
 
 
 def test_a_passed_gate_lets_the_next_phase_start(deciding, shell):

@@ -175,7 +175,9 @@ def test_the_main_job_is_on_modal_what_it_is_here(
     assert not (there / "features").exists()
     assert not list(there.rglob("*.npy"))
     handlers = sum(sub.implemented for experiment in implemented() for sub in experiment.sub_experiments)
-    assert len(deployed_with_torch.calls()) == 1 + 1 + 3 + handlers  # preparation, smoke test, a model each, and these
+    phases = len({experiment.phase for experiment in implemented()})
+    # a preparation each phase, and in all one smoke test, a model each, and the handlers
+    assert len(deployed_with_torch.calls()) == phases + 1 + 3 + handlers
 
     # what failed there can be looked at here, on the inputs that it had there
     before = measured(there, implemented()[0])

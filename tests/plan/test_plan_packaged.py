@@ -99,7 +99,7 @@ def test_the_gates_ask_of_whom_they_should():
     }
 
 
-@pytest.mark.parametrize("name", ["c1", "q1"])
+@pytest.mark.parametrize("name", ["c1", "q1", "c2"])
 def test_all_of_it_is_implemented(name):
     assert load_plan().experiment(name).not_implemented == ()
 

@@ -113,11 +113,11 @@ def test_what_stands_alone_in_a_cell_is_not_told_by_its_neighbours():
 def test_validation_chooses_the_learning_rate_and_one_that_diverges_is_left():
     of = lessons()
     bridge = trained(Recipe(rates=[1e-6, 0.01, 1e30], epochs=4, largest_gradient=None), of)
-    assert bridge.rate == 0.01
-    assert bridge.tried[1e30] == math.inf
-    assert bridge.tried[0.01] < bridge.tried[1e-6]
-    assert not bridge.at_the_edge
-    assert trained(Recipe(rates=[1e-6, 0.01], epochs=4), of).at_the_edge
+    assert bridge.training.rate == 0.01
+    assert bridge.training.tried[1e30] == math.inf
+    assert bridge.training.tried[0.01] < bridge.training.tried[1e-6]
+    assert not bridge.training.at_the_edge
+    assert trained(Recipe(rates=[1e-6, 0.01], epochs=4), of).training.at_the_edge
     with pytest.raises(Diverged):
         trained(Recipe(rates=[1e30], epochs=4, largest_gradient=None), of)
 

@@ -26,9 +26,10 @@ from foresight.metrics.efficiency import efficiency_scores, why_void
 from foresight.metrics.perceptual import ssim_scores
 from foresight.metrics.reconstruction import HIGHER_IS_BETTER
 from foresight.metrics.statistics import holm
-from foresight.probes.bridge_training import Bridge, Lessons, Recipe, fit_bridge
+from foresight.probes.bridge_training import Bridge, Lessons, Recipe, Tuned, fit_bridge
 from foresight.probes.bridges import Shape, build, in_words, operations
 from foresight.probes.fused_system import Stream
+from foresight.probes.latents import latent_statistics
 from foresight.probes.pixels import image_baselines
 from foresight.probes.training import note_unconverged, note_untrained
 
@@ -100,16 +101,16 @@ class Bridging:
 
     def fit(self, name: str, make: Callable[[], nn.Module], recipe: Recipe, *, progress: tuple[float, float]) -> Bridge:
         """One learning rate after another; `name` begins the names of their loss curves."""
-        begin, end = progress
-        share = (end - begin) / len(recipe.rates)
+        (begin, end), rates = progress, list(recipe.rates)
 
         def watch(rate: float) -> Watch:
-            label = f"{name}, rate {rate:g}" if len(recipe.rates) > 1 else name
-            curve, start = self.runner.loss_curve(label), begin + share * list(recipe.rates).index(rate)
+            label = f"{name}, rate {rate:g}" if len(rates) > 1 else name
+            curve, before = self.runner.loss_curve(label), rates.index(rate)
 
             def show(epoch: Epoch) -> None:
                 curve(epoch)
-                done = start + share * epoch.number / max(1, epoch.of)
+                share = (before + epoch.number / max(1, epoch.of)) / len(rates)
+                done = min(end, begin + (end - begin) * share)
                 self.runner.progress(
                     done, f"{label}, epoch {epoch.number}: validation loss {epoch.validation_loss:.4g}"
                 )
@@ -129,14 +130,14 @@ class Bridging:
     def operations(self, bridge: Bridge) -> int:
         return operations(bridge.net, self.shapes[0])
 
-    def note_training(self, bridges: Mapping[str, Bridge], decides: Mapping[str, list[str]] | None = None) -> None:
+    def note_training(self, trained: Mapping[str, Tuned], decides: Mapping[str, list[str]] | None = None) -> None:
         """What of the training a reader must know."""
-        seed, histories = self.runner.seed, {name: bridge.history for name, bridge in bridges.items()}
+        seed, histories = self.runner.seed, {name: training.history for name, training in trained.items()}
         note_untrained(self.runner.note, histories, seed, decides=decides)
         note_unconverged(self.runner.note, histories, seed)
-        if any(len(bridge.tried) == 1 for bridge in bridges.values()):
+        if any(len(training.tried) == 1 for training in trained.values()):
             self.runner.note("One learning rate for all: one that suits some of them better was not looked for.")
-        if edge := [f"{name} ({bridge.rate:g})" for name, bridge in bridges.items() if bridge.at_the_edge]:
+        if edge := [f"{name} ({training.rate:g})" for name, training in trained.items() if training.at_the_edge]:
             self.runner.note(
                 f"Seed {seed}: the learning rate that validation chose is the smallest or the largest that was tried, "
                 f"so that a better one may lie beyond: {', '.join(edge)}."
@@ -159,8 +160,8 @@ class Bridging:
         originals = self.painting.originals
         return {"lpips": originals.lpips(images), "ssim": ssim_scores(originals.images, images)}
 
-    def beside(self, bridge: Bridge) -> tuple[dict[str, np.ndarray], dict[str, Scores]]:
-        """Pictures and scores of the oracle and of what needs no features; `bridge` is given shuffled tokens."""
+    def beside(self, bridge: Bridge | None) -> tuple[dict[str, np.ndarray], dict[str, Scores]]:
+        """Pictures and scores of the oracle, of what needs no features, and of `bridge` where tokens are shuffled."""
         tokens = self.tokens["test"]
         n, h, w, d = tokens.shape
         order = self.runner.rng.permuted(np.tile(np.arange(h * w), (n, 1)), axis=1)[..., None]
@@ -168,8 +169,8 @@ class Bridging:
         trivial = image_baselines(self.lessons.images[0], (h, w))
         painted = {
             "oracle": self.vae.decode(self.painting.latents[self.split.test]),
-            "mean_latent": self.vae.decode(bridge.mean[None]),
-            "shuffled_tokens": self.paint(bridge, shuffled),
+            "mean_latent": self.vae.decode(latent_statistics(self.lessons.latents[0])[0][None]),
+            **({"shuffled_tokens": self.paint(bridge, shuffled)} if bridge else {}),
             **{name: trivial[name] for name in BASELINES if name in trivial},
         }
         return painted, {name: self.score(images) for name, images in painted.items()}
@@ -181,7 +182,7 @@ class Bridging:
                 metric + suffix,
                 scores[metric],
                 groups=self.groups,
-                baselines={name: beside[name][metric] for name in BASELINES},
+                baselines={name: beside[name][metric] for name in BASELINES if name in beside},
                 higher_is_better=HIGHER_IS_BETTER[metric],
             )
 

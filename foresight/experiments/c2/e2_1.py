@@ -53,7 +53,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     bridging.log("_oracle", beside["oracle"], beside)
     for name, of in zip(labels[:-1], scores[:-1], strict=True):
         bridging.log_efficiency(f"param_efficiency_{name}", of, scores[-1], beside)
-    bridging.note_training({in_words(bridge.weights): bridge for bridge in bridges})
+    bridging.note_training({in_words(bridge.weights): bridge.training for bridge in bridges})
     bridging.note_stand_ins()
 
     # Pictures
@@ -75,7 +75,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     )
     runner.results.save_artifact("scaling_grid.png", drawn)
     drawn = learning_curve(
-        {f"{name} weights": bridge.history for name, bridge in zip(words, bridges, strict=True)},
+        {f"{name} weights": bridge.training.history for name, bridge in zip(words, bridges, strict=True)},
         title="Training of the adapters, at the learning rate that validation chose",
         caption=runner.caption(len(bridging.split.val), "validation pictures"),
         y_label="loss of the recipe",
@@ -90,10 +90,10 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
             "sizes": [
                 {
                     "weights": bridge.weights,
-                    "rate": bridge.rate,
-                    "validation_loss": {f"{rate:g}": _or_none(loss) for rate, loss in bridge.tried.items()},
-                    "epochs": len(bridge.history.train_loss) - 1,
-                    "converged": bridge.history.converged,
+                    "rate": bridge.training.rate,
+                    "validation_loss": {f"{rate:g}": _or_none(loss) for rate, loss in bridge.training.tried.items()},
+                    "epochs": len(bridge.training.history.train_loss) - 1,
+                    "converged": bridge.training.history.converged,
                     "scores": of,
                 }
                 for bridge, of in zip(bridges, scores, strict=True)
@@ -108,7 +108,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         "metrics": {
             **{f"{name}_lpips": np.mean(beside[name]["lpips"]) for name in BASELINES},
             **{f"weights_{name}": bridge.weights for name, bridge in zip(labels, bridges, strict=True)},
-            **{f"rate_{name}": bridge.rate for name, bridge in zip(labels, bridges, strict=True)},
+            **{f"rate_{name}": bridge.training.rate for name, bridge in zip(labels, bridges, strict=True)},
             **{f"operations_{name}": bridging.operations(bridge) for name, bridge in zip(labels, bridges, strict=True)},
         },
     }

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,8 +49,8 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     bridges = {}
     for done, (name, net) in enumerate(untrained.items()):
         span = 0.7 * done / len(untrained), 0.7 * (done + 1) / len(untrained)
-        bridges[name] = bridging.fit(name, lambda net=net: copy.deepcopy(net), recipe, progress=span)
-    chosen = min(bridges, key=lambda name: bridges[name].history.best_validation_loss)
+        bridges[name] = bridging.fit(name, partial(copy.deepcopy, net), recipe, progress=span)
+    chosen = min(bridges, key=lambda name: bridges[name].training.history.best_validation_loss)
 
     # Scores on held-out pictures
     runner.progress(0.72, "decoding")
@@ -59,7 +60,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     for name, of in scores.items():
         bridging.log(f"_{name}", of, beside)
     bridging.log("_oracle", beside["oracle"], beside)
-    bridging.note_training(bridges)
+    bridging.note_training({name: bridge.training for name, bridge in bridges.items()})
     bridging.note_stand_ins()
 
     # Pictures
@@ -85,7 +86,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     )
     runner.results.save_artifact("architectures.png", drawn)
     drawn = learning_curve(
-        {name.replace("_", " "): bridge.history for name, bridge in bridges.items()},
+        {name.replace("_", " "): bridge.training.history for name, bridge in bridges.items()},
         title="Training of the adapters, at the learning rate that validation chose",
         caption=runner.caption(len(bridging.split.val), "validation pictures"),
         y_label="loss of the recipe",
@@ -100,10 +101,10 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
             "architectures": {
                 name: {
                     "weights": bridge.weights,
-                    "rate": bridge.rate,
-                    "validation_loss": bridge.history.best_validation_loss,
-                    "epochs": len(bridge.history.train_loss) - 1,
-                    "converged": bridge.history.converged,
+                    "rate": bridge.training.rate,
+                    "validation_loss": bridge.training.history.best_validation_loss,
+                    "epochs": len(bridge.training.history.train_loss) - 1,
+                    "converged": bridge.training.history.converged,
                     "scores": scores[name],
                 }
                 for name, bridge in bridges.items()
@@ -118,9 +119,9 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
         "metrics": {
             **{f"{name}_lpips": np.mean(beside[name]["lpips"]) for name in BASELINES},
             **{f"weights_{name}": bridge.weights for name, bridge in bridges.items()},
-            **{f"rate_{name}": bridge.rate for name, bridge in bridges.items()},
+            **{f"rate_{name}": bridge.training.rate for name, bridge in bridges.items()},
             **{f"operations_{name}": bridging.operations(bridge) for name, bridge in bridges.items()},
-            **{f"loss_variance_{name}": bridge.unsteadiness for name, bridge in bridges.items()},
+            **{f"loss_variance_{name}": bridge.training.unsteadiness for name, bridge in bridges.items()},
         },
     }
 

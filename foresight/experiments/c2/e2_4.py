@@ -51,7 +51,9 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     bridging.log("_large", scores["large"], beside)
     bridging.log("_oracle", beside["oracle"], beside)
     void = bridging.log_efficiency("param_efficiency", scores["small"], scores["large"], beside)
-    bridging.note_training(bridges, {arm: ["param_efficiency"] for arm in ARMS})
+    bridging.note_training(
+        {arm: bridge.training for arm, bridge in bridges.items()}, {arm: ["param_efficiency"] for arm in ARMS}
+    )
     bridging.note_stand_ins()
 
     # Pictures
@@ -84,7 +86,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
     )
     runner.results.save_artifact("arms.png", drawn)
     drawn = learning_curve(
-        {words[arm]: bridge.history for arm, bridge in bridges.items()},
+        {words[arm]: bridge.training.history for arm, bridge in bridges.items()},
         title="Training of both adapters, at the learning rate that validation chose",
         caption=runner.caption(len(bridging.split.val), "validation pictures"),
         y_label="loss of the recipe",
@@ -100,7 +102,11 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
             "void": void or None,
             "scores": {**scores, **beside},
             "adapters": {
-                arm: {"weights": bridge.weights, "rate": bridge.rate, "converged": bridge.history.converged}
+                arm: {
+                    "weights": bridge.weights,
+                    "rate": bridge.training.rate,
+                    "converged": bridge.training.history.converged,
+                }
                 for arm, bridge in bridges.items()
             },
         },
@@ -114,7 +120,7 @@ def run(runner: ExperimentRunner) -> dict[str, Any]:
             **{f"{name}_lpips": np.mean(beside[name]["lpips"]) for name in BASELINES},
             **({} if void else {"gain_kept": (nothing - small) / (nothing - large)}),
             **{f"weights_{arm}": bridge.weights for arm, bridge in bridges.items()},
-            **{f"rate_{arm}": bridge.rate for arm, bridge in bridges.items()},
+            **{f"rate_{arm}": bridge.training.rate for arm, bridge in bridges.items()},
             **{f"operations_{arm}": bridging.operations(bridge) for arm, bridge in bridges.items()},
         },
     }
