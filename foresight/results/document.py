@@ -167,9 +167,14 @@ def _sub_experiment(home: Home, title: str, entry: Entry, found: Mapping[str, Pa
 
 
 def _error(sub: SubRun, evidence: Evidence) -> str:
-    lines = [sub.error] if sub.error else []
-    lines += [f"seed {seed}: {why}" for seed, why in sorted(evidence.failed.items()) if why and why != sub.error]
-    return "; ".join(" ".join(line.split()) for line in lines) or "it failed and left no message"
+    """Each reason once, with the seeds that it holds for, unless it failed as a whole."""
+    if all(why == sub.error for why in evidence.failed.values()):
+        return " ".join(sub.error.split()) or "it failed and left no message"
+    seeds: dict[str, list[int]] = {}
+    for seed, why in sorted(evidence.failed.items()):
+        seeds.setdefault(" ".join(why.split()), []).append(seed)
+    lines = [f"seed{'s' if len(of) > 1 else ''} {', '.join(map(str, of))}: {why}" for why, of in seeds.items()]
+    return "; ".join(lines)
 
 
 def _means(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -6,6 +6,7 @@ sub-experiment, this seed and this profile. Whatever is not becomes a failure wi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -54,7 +55,8 @@ def _evidence(home: Home, run: Run, sub_id: str, sub: SubRun) -> Evidence:
     """Which seeds have a record, which failed, which are still to come. A stub run has nothing, whatever lies there."""
     if run.stub or sub.status == "skipped":
         return Evidence()
-    records, failed, unfinished = {}, dict(sub.failed_seeds), set()
+    failed = {seed: _of_seed(why, seed) for seed, why in sub.failed_seeds.items()}
+    records, unfinished = {}, set()
     for seed in sorted({*run.seeds, *sub.steps}):
         if seed in failed:
             continue
@@ -62,10 +64,15 @@ def _evidence(home: Home, run: Run, sub_id: str, sub: SubRun) -> Evidence:
         if record is not None:
             records[seed] = record
         elif sub.status in ENDED:
-            failed[seed] = sub.error or trouble
+            failed[seed] = _of_seed(sub.error, seed) or trouble
         else:
             unfinished.add(seed)
     return Evidence(records, failed, frozenset(unfinished))
+
+
+def _of_seed(why: str, seed: int) -> str:
+    """A step's error without the step's label, where it stands beside its sub-experiment and seed."""
+    return re.sub(rf"^\S+ seed {seed}:? (is )?", lambda label: "it is " if label[1] else "", why)
 
 
 def _record(home: Home, run: Run, sub_id: str, sub: SubRun, seed: int) -> tuple[Record | None, str]:

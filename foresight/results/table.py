@@ -78,11 +78,11 @@ def sub_experiments(content: Mapping[str, Any]) -> Listing:
 def criteria(content: Mapping[str, Any]) -> Table:
     """Each criterion with its value, interval, thresholds, best trivial baseline, and verdict."""
     judged = content.get("criteria", [])
-    names = [_folded(one["name"] + (f", {one['unit']}" if one.get("unit") else "")) for one in judged]
-    counts = [f"{one['n']}/{one['seeds']}" if one.get("seeds") else "–" for one in judged]
-    table = bare_table()
     longest = max((len(one["verdict"]) for one in judged), default=0)
     most = NAME_WIDTH - max(longest - len("marginal"), 0)  # at 80 columns
+    names = [_folded(one["name"] + (f", {one['unit']}" if one.get("unit") else ""), most) for one in judged]
+    counts = [f"{one['n']}/{one['seeds']}" if one.get("seeds") else "–" for one in judged]
+    table = bare_table()
     table.add_column("criterion", overflow="fold", width=min(max(_widest(names), 9), most))
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("95 % interval", no_wrap=True)
@@ -239,11 +239,11 @@ def gates(states: Sequence[GateState]) -> RenderableType:
     return table
 
 
-def _folded(name: str) -> str:
-    """A long name on several lines, broken behind its underscores: `neighborhood_` above `recall_at_10`."""
+def _folded(name: str, most: int) -> str:
+    """A name longer than `most` on several lines, broken behind underscores: `neighborhood_` above `recall_at_10`."""
     lines = [""]
     for part in re.findall(r"[^_]*_|[^_]+$", name):
-        if lines[-1] and len(lines[-1] + part) > NAME_WIDTH:
+        if lines[-1] and len(lines[-1] + part) > most:
             lines.append("")
         lines[-1] += part
     return "\n".join(lines)

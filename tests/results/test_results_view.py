@@ -118,6 +118,18 @@ def test_a_failed_sub_experiment_carries_its_error_and_no_old_numbers(home):
     assert content["results"]["experiments"]["e1_1"]["notes"] == ["not implemented"]
 
 
+def test_a_reason_of_several_seeds_is_said_once_and_no_step_is_named_twice(home):
+    run = begin(home, "run-1", seeds=(0, 1, 2, 3))
+    errors = {seed: f"c1/e1_4 seed {seed}: needs e1_1, which has no record" for seed in (0, 2)}
+    errors |= {1: "c1/e1_4 seed 1 is not what was planned", 3: "diverged"}
+    steps = {seed: f"{seed}" * 64 for seed in errors}
+    changes = {"status": "failed", "steps": steps, "failed_seeds": errors, "error": errors[2]}
+    runs.update_sub_experiment(home, ID, run.run_id, "e1_4", **changes)
+    assert shown(home)["results"]["experiments"]["e1_4"]["error"] == (
+        "seeds 0, 2: needs e1_1, which has no record; seed 1: it is not what was planned; seed 3: diverged"
+    )
+
+
 def test_seeds_that_failed_are_named_beside_those_that_did_not(home):
     run = begin(home, "run-1", seeds=(0, 1))
     one = store(home, good(0)[2])
