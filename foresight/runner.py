@@ -190,7 +190,7 @@ class ExperimentRunner:
             self.log_metrics(losses, step=epoch.number)
             if progress is not None:
                 begin, end = progress
-                done = begin + (end - begin) * epoch.number / max(1, epoch.of)
+                done = min(end, begin + (end - begin) * epoch.number / max(1, epoch.of))
                 self.progress(done, f"{name}, epoch {epoch.number}: validation loss {epoch.validation_loss:.4g}")
 
         return watch

@@ -34,7 +34,7 @@ from foresight.probes.pixels import image_baselines
 from foresight.probes.training import note_unconverged, note_untrained
 
 if TYPE_CHECKING:
-    from foresight.probes.training import Epoch, Watch
+    from foresight.probes.training import Watch
     from foresight.runner import ExperimentRunner
 
 DINO, VLM = "dino:X7", "vlm:X4.last"
@@ -105,17 +105,8 @@ class Bridging:
 
         def watch(rate: float) -> Watch:
             label = f"{name}, rate {rate:g}" if len(rates) > 1 else name
-            curve, before = self.runner.loss_curve(label), rates.index(rate)
-
-            def show(epoch: Epoch) -> None:
-                curve(epoch)
-                share = (before + epoch.number / max(1, epoch.of)) / len(rates)
-                done = min(end, begin + (end - begin) * share)
-                self.runner.progress(
-                    done, f"{label}, epoch {epoch.number}: validation loss {epoch.validation_loss:.4g}"
-                )
-
-            return show
+            ends = np.linspace(begin, end, len(rates) + 1)[rates.index(rate) :]
+            return self.runner.loss_curve(label, (float(ends[0]), float(ends[1])))
 
         return fit_bridge(
             make,
