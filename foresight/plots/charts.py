@@ -5,6 +5,7 @@ Baselines and thresholds are drawn in every chart that has them: a score without
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -48,7 +49,7 @@ def curve(
     named = isinstance(x[0], str)
     places = np.arange(len(x)) if named else np.asarray(x, dtype=float)
     for number, (name, values) in enumerate(lines.items()):
-        points = [value if isinstance(value, Estimate) else Estimate(float(value)) for value in values]
+        points = [_estimate(value) for value in values]
         colour = PALETTE[number % 8]
         axes.plot(places, [p.value for p in points], color=colour, marker=MARKERS[number % 8], markersize=5, label=name)
         band = [(p.low, p.high) for p in points if p.low is not None and p.high is not None]
@@ -86,6 +87,7 @@ def bars(
     made = figure(min(10.0, max(4.6, 0.55 * total + 2.6)), 3.7, title, caption)
     axes = made.subplots()
     width = 0.8 / len(series)
+    digits = _digits([_estimate(one).value for values in series.values() for one in values.values() if one is not None])
     first = {
         name: next((c for c, value in values.items() if value is not None), None) for name, values in series.items()
     }
@@ -101,7 +103,7 @@ def bars(
                     ha="center", va="bottom", rotation=90, fontsize=SMALL, color=QUIET,
                 )  # fmt: skip
                 continue
-            estimate = given if isinstance(given, Estimate) else Estimate(float(given))
+            estimate = _estimate(given)
             label = name if category == first[name] else None
             axes.bar(place, estimate.value, width * 0.9, color=PALETTE[number % 8], label=label)
             top = estimate.value
@@ -110,7 +112,7 @@ def bars(
                 axes.errorbar(place, estimate.value, yerr=error, color="black", capsize=3, linewidth=1.1)
                 top = max(top, estimate.high)
             axes.annotate(
-                f"{estimate.value:.2f}", (place, max(top, 0)), xytext=(0, 3), textcoords="offset points",
+                f"{estimate.value:.{digits}f}", (place, max(top, 0)), xytext=(0, 3), textcoords="offset points",
                 ha="center", fontsize=SMALL, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
             )  # fmt: skip
         if first[name] is None:
@@ -183,3 +185,13 @@ def learning_curve(
 def _references(axes, baselines: Mapping[str, float] | None, thresholds: Mapping[str, float] | None) -> None:
     reference_lines(axes, baselines or {}, "--")
     reference_lines(axes, thresholds or {}, ":")
+
+
+def _estimate(given: float | Estimate) -> Estimate:
+    return given if isinstance(given, Estimate) else Estimate(float(given))
+
+
+def _digits(values: Sequence[float]) -> int:
+    """Behind the point: two, or as many as show two figures of the largest, as where only small differences stand."""
+    largest = max(map(abs, values), default=0.0)
+    return max(2, 1 - math.floor(math.log10(largest))) if 0 < largest < 1 else 2

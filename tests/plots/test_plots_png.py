@@ -100,6 +100,13 @@ def texts(figure: matplotlib.figure.Figure) -> list[str]:
     return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_visible()]
 
 
+def test_small_differences_are_told_apart_in_bars(figures):
+    charts.bars({"gain": {"dropout": 0.0026, "cosine": 0.065}}, title="A title", caption=LINE, y_label="LPIPS")
+    assert {"0.003", "0.065"} <= set(texts(figures[0]))
+    charts.bars({"IoU": {"fused": 0.6912}}, title="A title", caption=LINE, y_label="IoU")
+    assert "0.69" in texts(figures[1])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_picture_shows_what_it_is_about(kind, figures):
     content = KINDS[kind]()
