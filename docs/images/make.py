@@ -17,7 +17,7 @@ from foresight.results.report import facts, page
 HERE = Path(__file__).parent
 home, plan = Home.from_environment(), load_plan(None)
 console = Console(record=True, width=112, file=io.StringIO())
-for experiment in plan.phases()[1]:
+for experiment in (one for phase in plan.phases().values() for one in phase):
     content = view.read(home, experiment.id)
     if content is None:
         assert not experiment.implemented, "run `make run` first"

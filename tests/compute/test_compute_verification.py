@@ -57,7 +57,7 @@ def test_an_edit_between_the_check_and_the_import_is_no_result(late):
     late.edit_handlers("P(__file__).touch()", "P(__file__).with_name('toy_late.py').write_text('VALUE = 300')")
     entry = ran(late)
     assert entry["status"] == "failed"
-    assert "t1/t_b seed 0 is not what was planned: the code of toy_handlers:late" in entry["error"]
+    assert "seed 0: it is not what was planned: the code of toy_handlers:late" in entry["error"]
 
 
 def test_what_a_handler_can_do_without_may_be_missing(late):

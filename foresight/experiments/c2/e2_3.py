@@ -28,7 +28,6 @@ from foresight.experiments.painting import BASELINES
 from foresight.experiments.reading import estimate
 from foresight.files import canonical_json, sha256_bytes
 from foresight.metrics.perceptual import lpips_scores
-from foresight.output import plain_json
 from foresight.plots.charts import bars, learning_curve
 from foresight.probes.bridge_training import Bridge, Recipe, Tuned
 from foresight.probes.training import TrainingHistory
@@ -121,15 +120,13 @@ def _key(config: Mapping[str, Any], recipe: Recipe) -> str:
 def _told(bridging: Bridging, bridge: Bridge, recipe: Recipe) -> dict[str, Any]:
     validation = bridging.lessons.images[1]
     painted = bridging.paint(bridge, bridging.tokens["validation"])
-    return plain_json(
-        {
-            "recipe": vars(recipe),
-            "weights": bridge.weights,
-            "training": bridge.training.to_json(),
-            "validation_lpips": lpips_scores(validation, painted, device=bridging.runner.device).mean(),
-            "scores": bridging.score(bridging.paint(bridge)),
-        }
-    )
+    return {  # plain numbers, as the file gives them back
+        "recipe": vars(recipe),
+        "weights": bridge.weights,
+        "training": bridge.training.to_json(),
+        "validation_lpips": float(lpips_scores(validation, painted, device=bridging.runner.device).mean()),
+        "scores": {metric: of.tolist() for metric, of in bridging.score(bridging.paint(bridge)).items()},
+    }
 
 
 def _save_pictures(
