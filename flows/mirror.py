@@ -95,7 +95,8 @@ class Mirror:
         process.stdin.close()
         status = _status(process, min(SOON_S, patience_s))
         if status is None and patience_s > SOON_S:
-            self._say.info(f"W&B │ the run is over; the rest is uploaded, for {FINISH_S:.0f} s at most")
+            if self._mode == "online":
+                self._say.info(f"W&B │ the run is over; the rest is uploaded, for {FINISH_S:.0f} s at most")
             status = _status(process, patience_s - SOON_S)
         if status is None:
             Process.of(process.pid).kill_group()
