@@ -57,10 +57,14 @@ class Artifacts:
     def kept(self, name: str) -> bytes | None:
         """What an earlier attempt at this very step saved as `name` before it died: a long handler goes on from there.
 
-        Only while the step was never finished: who asks for new numbers (`--refresh`) gets new ones.
+        Only while the step was never finished: who asks for new numbers (`--refresh`, or because a file of the record
+        was damaged or edited) gets new ones.
         """
         attempts = self.folder.parent.parent
         if attempts.name != "attempts" or (attempts.parent / "record.json").exists():
+            return None
+        others = [path for path in attempts.iterdir() if path != self.folder.parent]
+        if not all((path / "attempt.json").exists() for path in others):  # which only one that failed has
             return None
         inner = output.artifact_name(name)
         found = [path for path in attempts.glob(f"*/{self.folder.name}/{inner}") if self.folder not in path.parents]
